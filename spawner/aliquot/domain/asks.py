@@ -1,0 +1,112 @@
+"""Asks: reading what came as user options.
+
+``read_ask`` is the only parser of options. They come by form, link, REST, saved options and
+admin start, so every key and value is hostile until it is read here. The answer is an Ask or
+a Refusal, never an exception and never a guess.
+
+The options: ``share`` (``cpu``, ``30 blocks``, ``20 GB``, ``3.1 gpus``, ``1g.10gb``, or
+``custom`` with ``amount`` and ``unit``), ``group``, ``model``, ``isolation`` (``any``, ``mig``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
+from aliquot.domain.shares import MAX_TEXT, CpuOnly, Share, read_share
+
+KEYS = ("share", "amount", "unit", "group", "model", "isolation")
+UNITS = ("blocks", "gb", "gpus")
+MAX_NAME = 255
+
+_PROFILE_INSIDE = re.compile(r"[0-9]g\.[0-9]+gb", re.ASCII)
+
+
+def read_ask(options: object, *, also_known: Collection[str] = ()) -> Ask | Refusal:
+    """Understand user options.
+
+    ``also_known`` names options that belong to somebody else (an admin's own form) and are
+    passed over. An empty mapping asks for no GPU.
+    """
+    if not isinstance(options, Mapping):
+        return _bad_value("user_options", options, "an object with " + ", ".join(KEYS))
+    unknown = [key for key in options if key not in KEYS and key not in also_known]
+    if unknown:
+        return Refusal(
+            Reason.UNKNOWN_OPTION,
+            {"option": _shown(unknown[0]), "known": ", ".join(KEYS)},
+            (Remedy(RemedyKind.FIX_OPTION),),
+        )
+    fields: dict[str, str] = {}
+    for key in KEYS:
+        value = options.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            return _bad_value(key, value, "text")
+        if isinstance(value, int) and abs(value) >= 10**15:
+            return _bad_value(key, value, "text")
+        text = str(value).strip()
+        limit = MAX_NAME if key in ("group", "model") else MAX_TEXT
+        if len(text) > limit or not text.isprintable():
+            return _bad_value(key, value, f"text of at most {limit} characters")
+        fields[key] = text
+    isolation = fields.get("isolation", "") or "any"
+    if isolation not in ("any", "mig"):
+        return _bad_value("isolation", isolation, "any, mig")
+    share = _read_share_fields(fields)
+    if isinstance(share, Refusal):
+        return share
+    if isinstance(share, CpuOnly):
+        return Ask(share)
+    return Ask(
+        share,
+        group=fields.get("group") or None,
+        model=_named_or_none(fields.get("model")),
+        isolated=isolation == "mig",
+    )
+
+
+def _read_share_fields(fields: Mapping[str, str]) -> Share | Refusal:
+    text = fields.get("share", "")
+    if not text and "amount" not in fields:
+        return CpuOnly()
+    if text in ("", "custom"):
+        unit = fields.get("unit", "") or "blocks"
+        if unit not in UNITS:
+            return _bad_value("unit", unit, ", ".join(UNITS))
+        text = f"{fields.get('amount', '')} {unit}".strip()
+    share = read_share(text)
+    if share is not None:
+        return share
+    if _PROFILE_INSIDE.search(text.lower()):
+        return Refusal(
+            Reason.MIG_NOT_COMBINABLE, {"given": _shown(text)}, (Remedy(RemedyKind.FIX_OPTION),)
+        )
+    return Refusal(
+        Reason.UNREADABLE_SHARE,
+        {"given": _shown(text)},
+        (Remedy(RemedyKind.FIX_OPTION), WITHOUT_GPU),
+    )
+
+
+def _named_or_none(text: str | None) -> str | None:
+    return None if text in (None, "", "any") else text
+
+
+def _bad_value(option: str, value: object, allowed: str) -> Refusal:
+    return Refusal(
+        Reason.BAD_OPTION_VALUE,
+        {"option": option, "given": _shown(value), "allowed": allowed},
+        (Remedy(RemedyKind.FIX_OPTION),),
+    )
+
+
+def _shown(value: object) -> str:
+    """A foreign value, short and printable, for a sentence."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
+        return "a huge number"
+    text = value if isinstance(value, str) else repr(value)
+    text = "".join(c if c.isprintable() else "?" for c in text[: MAX_TEXT + 1])
+    return text if len(text) <= 40 else text[:40] + "…"

@@ -1,0 +1,115 @@
+"""Inventory: the GPUs that exist, as they were at one moment.
+
+Values only. ``discovery`` makes an Inventory, ``placement`` reads it. It says what could be
+given out, never what is: that is the ledger's word.
+
+A *slot* is 1/4, 1/8 or 1/12 of a GPU's memory; MIG instances begin at fixed slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+
+from aliquot.domain.currency import Cost, cost_of_slice
+
+
+class BlocksBy(StrEnum):
+    """Who holds a blocks share to its size on a GPU."""
+
+    MPS = "mps"
+    ADVISORY = "advisory"
+    SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class MigDevice:
+    """A MIG instance that exists. ``start`` is its first memory slot, None when unknown
+    (NVML tells placements to root only)."""
+
+    uuid: str
+    profile: str
+    compute_slices: int
+    memory_slices: int
+    memory_mib: int
+    start: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One physical GPU.
+
+    ``product`` is the driver's name for it, ``model`` our short one (``H100-80GB``).
+    ``blocks_by`` is None when the GPU cannot be given out in blocks; ``max_sharers`` the
+    number of notebooks that the enforcer can serve at once on it (MPS: the driver's client
+    limit), None for no limit.
+    """
+
+    uuid: str
+    index: int
+    product: str
+    model: str
+    memory_mib: int
+    node: str = ""
+    mig_enabled: bool = False
+    mig_devices: tuple[MigDevice, ...] = ()
+    compute_slots: int = 7
+    memory_slots: int = 8
+    blocks_by: BlocksBy | None = None
+    max_sharers: int | None = None
+
+    def cost_of(self, device: MigDevice) -> Cost:
+        return cost_of_slice(
+            device.compute_slices, self.compute_slots, device.memory_slices, self.memory_slots
+        )
+
+    def memory_of_blocks(self, blocks: int) -> int:
+        """MiB that go with so many blocks of this GPU, rounded down as HAMi does."""
+        return self.memory_mib * blocks // 100
+
+    def blocks_for_memory(self, mib: int) -> int:
+        """The fewest blocks that carry at least so much memory."""
+        return -(-mib * 100 // self.memory_mib)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All GPUs that the source sees, in a fixed order (node, index).
+
+    ``source`` is ``nvml``, ``simulated`` or an engine's name; ``notes`` are sentences for
+    the admin about what was seen and cannot be used, each with what to do.
+    """
+
+    gpus: tuple[Gpu, ...]
+    source: str
+    read_at: datetime
+    simulated: bool = False
+    driver_version: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.read_at.tzinfo is None:
+            raise ValueError("read_at carries a zone")
+        if len({gpu.uuid for gpu in self.gpus}) != len(self.gpus):
+            raise ValueError("two GPUs with one UUID")
+
+    @cached_property
+    def by_uuid(self) -> dict[str, Gpu]:
+        return {gpu.uuid: gpu for gpu in self.gpus}
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models present, in the order of their first GPU."""
+        return tuple(dict.fromkeys(gpu.model for gpu in self.gpus))
+
+    @cached_property
+    def profiles(self) -> tuple[str, ...]:
+        """The MIG profiles present, smallest first."""
+        size = {
+            device.profile: (gpu.cost_of(device).blocks, device.memory_mib, device.profile)
+            for gpu in self.gpus
+            for device in gpu.mig_devices
+        }
+        return tuple(sorted(size, key=size.__getitem__))
