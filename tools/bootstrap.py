@@ -181,7 +181,7 @@ def install_project() -> None:
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file is what tells an older Python)
         raise SetupFailed(
             f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. "
             "Say which with: make setup PYTHON=python3.11"

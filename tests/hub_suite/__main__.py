@@ -231,7 +231,7 @@ def compare(line: HubLine, arguments: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="hub-suite", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="hub-suite", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", help="modules of the suite, such as test_spawner,test_user")
     parser.add_argument("--stock", choices=("cached", "fresh"), default="cached")
     parser.add_argument("--stock-only", action="store_true", help="record stock results only")
