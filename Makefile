@@ -39,4 +39,6 @@ lock: ## Resolve requirements/*.in again into the lock files
 
 clean: ## Remove what make installed and built
 	rm -rf .venv .cache build dist spawner/*.egg-info extension/*.egg-info *.egg-info \
-	    tools/node/node_modules extension/ui/node_modules extension/aliquot_lab/labextension
+	    tools/node/node_modules extension/ui/node_modules extension/ui/lib \
+	    extension/aliquot_lab/labextension extension/aliquot_lab/static \
+	    spawner/aliquot/spawners/static

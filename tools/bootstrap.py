@@ -40,8 +40,13 @@ DEBIAN_PACKAGES = (
 # A fresh machine often runs its own update at first: wait for it.
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300")
 # Commands of tools/node that belong on the path of a hub or of `make lint`.
-NODE_COMMANDS = ("configurable-http-proxy", "pyright", "dockerfilelint")
+NODE_COMMANDS = ("configurable-http-proxy", "pyright")
 LAB_PACKAGE = ROOT / "extension" / "aliquot_lab"
+BUILT_PAGES = (
+    LABEXTENSION / "package.json",
+    LAB_PACKAGE / "static" / "usage.js",
+    ROOT / "spawner" / "aliquot" / "spawners" / "static" / "picker.js",
+)
 SERVER_CONFIG = Path("jupyter_server_config.d", "aliquot_lab.json")
 LINKS = {
     LABEXTENSION: Path("share", "jupyter", "labextensions", "@aliquot", "lab"),
@@ -191,7 +196,6 @@ def main() -> None:
         if not shutil.which(command):
             raise SetupFailed(f"`{command}` was not found. Install {package} and run again.")
 
-    this = Path(__file__)
     python = VENV / "bin" / "python"
     step(
         "python packages",
@@ -201,13 +205,13 @@ def main() -> None:
     )
     step(
         "node tools",
-        digest([NODE_TOOLS / "package-lock.json", this]),
+        digest([NODE_TOOLS / "package-lock.json"], *NODE_COMMANDS),
         [NODE_TOOLS / "node_modules", *(VENV / "bin" / name for name in NODE_COMMANDS)],
         node_tools,
     )
     step(
         "aliquot",
-        digest([ROOT / "setup.cfg", ROOT / "pyproject.toml", this]),
+        digest([ROOT / "setup.cfg", ROOT / "pyproject.toml"], repr(LINKS)),
         [python, VENV / "bin" / "aliquot", *(VENV / place for place in LINKS.values())],
         install_project,
     )
@@ -221,7 +225,7 @@ def main() -> None:
         step(
             "pages",
             digest(ui_sources()),
-            [LABEXTENSION / "package.json"],
+            BUILT_PAGES,
             lambda: run(["npm", "run", "--silent", "build"], cwd=UI),
         )
 
