@@ -67,7 +67,7 @@ await esbuild.build({
 });
 await esbuild.build({
   ...common,
-  entryPoints: [join(here, 'src/picker/picker.ts')],
+  entryPoints: [join(here, 'src/picker/start.ts')],
   format: 'iife',
   outfile: join(picker, 'picker.js')
 });

@@ -5,28 +5,30 @@
  * lock. Only where the server cannot be reached (VS Code, Colab, a page of another origin)
  * the kernel is asked to send, and the card says so.
  *
- * Traits: `sample`, a usage message from the kernel, {} if none; `base_url`, the server's
- * base URL as the kernel knows it, "" if it does not. {"type": "pump"} asks the kernel to
- * go on sending for a while.
+ * Traits: `sample`, a usage message from the kernel, {} if none; `language`, "en" or "ko",
+ * "" for the page's. {"type": "pump", "seconds": 30} asks the kernel to send for so long,
+ * {"type": "stop"} ends it early.
  */
 
 import { card } from '../shared/card';
 import { learned, NOTHING_KNOWN, watch, type Knowledge } from '../shared/line';
 import { askReceipt } from '../shared/receipt';
 import { readUsage, type Usage } from '../shared/sample';
-import { absolute, pageBaseUrl } from '../shared/server';
+import { pageBaseUrl } from '../shared/server';
 import { STALE_SECONDS } from '../shared/summary';
 import { pageLocale, translator } from '../shared/words';
 
 /** What of anywidget's model is used here. */
 export interface Model {
-  get(name: 'sample' | 'base_url'): unknown;
+  get(name: 'sample' | 'language'): unknown;
   on(event: 'change:sample', heard: () => void): void;
   off(event: 'change:sample', heard: () => void): void;
-  send(content: { type: 'pump' }): void;
+  send(content: { type: 'pump'; seconds: number } | { type: 'stop' }): void;
 }
 
-const PUMP_SECONDS = 5;
+const PUMP_SECONDS = 30;
+// Asked again before the last wish runs out, however slowly the kernel hears it.
+const ASK_AGAIN_SECONDS = 20;
 
 /** The kernel's message; a saved notebook's is as old as its date says. */
 function sampleOf(model: Model, stored: boolean): Usage | null {
@@ -43,7 +45,9 @@ function sampleOf(model: Model, stored: boolean): Usage | null {
 }
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
-  const locale = pageLocale(document, navigator);
+  const wished = model.get('language');
+  const locale =
+    typeof wished === 'string' && wished !== '' ? wished : pageLocale(document, navigator);
   const t = translator(locale);
   const view = card(t);
   view.node.lang = locale;
@@ -60,17 +64,18 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const show = () => view.show(serverIsFresh() || kernel.usage === null ? server : kernel);
   const ask = () => {
     if (!document.hidden) {
-      model.send({ type: 'pump' });
+      model.send({ type: 'pump', seconds: PUMP_SECONDS });
     }
   };
   const choose = () => {
     const needed = base === null || (server.fault !== null && !serverIsFresh());
     if (needed && pump === undefined) {
       ask();
-      pump = window.setInterval(ask, PUMP_SECONDS * 1000);
+      pump = window.setInterval(ask, ASK_AGAIN_SECONDS * 1000);
     } else if (!needed && pump !== undefined) {
       clearInterval(pump);
       pump = undefined;
+      model.send({ type: 'stop' });
     }
   };
   const onSample = () => {
@@ -81,10 +86,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     }
   };
 
-  const said = model.get('base_url');
-  const base =
-    pageBaseUrl(document) ??
-    (typeof said === 'string' && said !== '' ? absolute(said, document) : null);
+  const base = pageBaseUrl(document);
   const stored = sampleOf(model, true);
   if (stored !== null) {
     kernel = learned(kernel, stored, 'kernel');
@@ -106,7 +108,10 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
 
   return () => {
     model.off('change:sample', onSample);
-    clearInterval(pump);
+    if (pump !== undefined) {
+      clearInterval(pump);
+      model.send({ type: 'stop' });
+    }
     stopReceipt?.();
     stopWatching?.();
     view.node.remove();
