@@ -1,4 +1,4 @@
-# One command a purpose; `make help` lists them. Only `setup` reaches the network.
+# One command a purpose; `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
 # The proxy, aliquot and the checkers are found as a hub would find them: on the path.
@@ -35,7 +35,7 @@ gpu-check: setup ## Only the tests that need a GPU
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
 
 lock: ## Resolve requirements/*.in again into the lock files
-	@$(PYTHON) tools/lock.py
+	@$(PYTHON) tools/lock.py $(ARGS)
 
 clean: ## Remove what make installed and built
 	rm -rf .venv .cache build dist spawner/*.egg-info extension/*.egg-info *.egg-info \
