@@ -1,0 +1,223 @@
+"""The allocator: reserve, activate, release, reconcile.
+
+It brings together what the other rooms know: discovery says what exists, storage what is
+held, the domain decides, a binding translates. It decides nothing itself.
+
+Everything here blocks (a database, a driver) and is safe to call from several threads; the
+spawners and the service call it off their event loops.
+
+A GPU that cannot be accounted for is not given: when the books or the GPUs cannot be read,
+the answer is a refusal that says so. Servers without a GPU never come here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from aliquot.bindings.local import NotBindable, bind_local
+from aliquot.bindings.patches import ProcessPatch
+from aliquot.discovery import GpuStateUnreadable, InventorySource, source_for
+from aliquot.discovery.marked_processes import end_marked
+from aliquot.domain.admission import decide
+from aliquot.domain.availability import Availability, availability
+from aliquot.domain.inventory import Inventory
+from aliquot.domain.judging import Decision, Grant, No, Situation, Unreadable
+from aliquot.domain.leases import Lease, LeaseState, Person, Placement, Server
+from aliquot.domain.reconciliation import Corrections, LiveServer, reconcile
+from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
+from aliquot.domain.shares import Share
+from aliquot.settings import Settings
+from aliquot.storage import Ledger, LedgerUnavailable, Reservation, Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A lease that is held, and how it reaches the notebook."""
+
+    lease: Lease
+    patch: ProcessPatch
+    simulated: bool
+
+
+class Allocator:
+    """One a process. The database is opened at the first use, and again after it was lost."""
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        source: InventorySource,
+        settings: Settings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._open_store = open_store
+        self._source = source
+        self._settings = settings
+        self._now = now
+        self._store: Store | None = None
+        self._store_lock = threading.Lock()
+        self._inventory: Inventory | Unreadable | None = None
+        self._inventory_lock = threading.Lock()
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def from_settings(cls, settings: Settings) -> Allocator:
+        """The process's allocator for these settings, always the same one."""
+        return cls(
+            lambda: Store.open(
+                settings.database_url, busy_wait_seconds=settings.database_wait_seconds
+            ),
+            source_for(
+                settings.gpu_source,
+                simulated_machine=settings.simulated_machine,
+                mps_pipe_directory=settings.mps_pipe_directory,
+                allow_advisory_blocks=settings.allow_advisory_blocks,
+            ),
+            settings,
+        )
+
+    @property
+    def store(self) -> Store:
+        """Raises LedgerUnavailable while the database cannot be opened."""
+        with self._store_lock:
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
+
+    def inventory(self, *, max_age_seconds: float | None = None) -> Inventory | Unreadable:
+        """What exists, at most so old; by default as old as the settings allow."""
+        limit = self._settings.inventory_max_age_seconds
+        limit = limit if max_age_seconds is None else max_age_seconds
+        with self._inventory_lock:
+            known = self._inventory
+            if isinstance(known, Inventory):
+                age = (self._now() - known.read_at).total_seconds()
+                if 0 <= age <= limit:
+                    return known
+            self._inventory = self._read_inventory(known)
+            return self._inventory
+
+    def _read_inventory(self, known: Inventory | Unreadable | None) -> Inventory | Unreadable:
+        try:
+            return self._source.read()
+        except GpuStateUnreadable as error:
+            why = str(error)
+            if known != Unreadable(why):
+                log.warning("GPU launches pause: %s", why)
+            return Unreadable(why)
+
+    def situation(self, ledger: Ledger, *, max_age_seconds: float | None = None) -> Situation:
+        inventory = self.inventory(max_age_seconds=max_age_seconds)
+        return Situation(ledger.tree, ledger.books, inventory, ledger.weights)
+
+    def availability(
+        self, person: Person, asked: Ask, also: Sequence[Share] = ()
+    ) -> Availability | Refusal:
+        """What the person may start, of the presets, the slices and the shares in ``also``.
+
+        The Refusal says that the books cannot be read.
+        """
+        try:
+            ledger = self.store.ledger()
+        except LedgerUnavailable as error:
+            return self._ledger_refusal(error)
+        presets = (*ledger.presets, *also)
+        return availability(asked, person, self.situation(ledger), presets)
+
+    def reserve(
+        self, ask: Ask, person: Person, server: Server, lease_id: str, options: Mapping[str, str]
+    ) -> Reserved | No:
+        """Hold a piece for a server that is about to start, or say why not.
+
+        A lease that the same server still holds is replaced: it belongs to an attempt that
+        is over. The GPUs are read anew, outside of the transaction, so that a slow driver
+        keeps no lock.
+        """
+        inventory = self.inventory(max_age_seconds=0)
+        reservation = Reservation(lease_id, person, server, options, at=self._now())
+
+        def decide_with(ledger: Ledger) -> Decision:
+            situation = Situation(ledger.tree, ledger.books, inventory, ledger.weights)
+            return decide(ask, person, situation)
+
+        try:
+            decision = self.store.reserve(reservation, decide_with)
+        except LedgerUnavailable as error:
+            return self._ledger_refusal(error)
+        if not isinstance(decision, Grant):
+            return decision
+        assert isinstance(inventory, Inventory)
+        assert decision.group is not None
+        try:
+            patch = self.bind(decision.placement, inventory)
+        except NotBindable as error:
+            log.error("lease %s given back: %s", lease_id, error)
+            self.release(lease_id, "not_bindable")
+            return Refusal(Reason.GPU_STATE_UNREADABLE, {"detail": str(error)}, (WITHOUT_GPU,))
+        lease = Lease(
+            id=lease_id,
+            user_id=person.user_id,
+            user_name=person.name,
+            server=server,
+            group=decision.group,
+            charge=decision.charge,
+            placement=decision.placement,
+            state=LeaseState.RESERVED,
+            reserved_at=reservation.at,
+            options=options,
+        )
+        return Reserved(lease, patch, inventory.simulated)
+
+    def bind(self, placement: Placement, inventory: Inventory) -> ProcessPatch:
+        return bind_local(placement, inventory, self._settings.mps_pipe_directory)
+
+    def activate(self, lease_id: str) -> bool:
+        """The server answers. Raises LedgerUnavailable; the reconciler then does it later."""
+        return self.store.activate(lease_id, self._now())
+
+    def release(self, lease_id: str, why: str) -> bool:
+        """Give a lease back; False when it was not open. Raises LedgerUnavailable, and the
+        reconciler then finds the lease without a server."""
+        return self.store.release(lease_id, why, self._now())
+
+    def release_server(self, spawner_id: int, why: str) -> list[str]:
+        """Give back all that a server holds, whatever the attempt."""
+        return self.store.release_server(spawner_id, why, self._now())
+
+    def reconcile(
+        self,
+        open_leases: Iterable[Lease],
+        servers: Iterable[LiveServer],
+        missing_before: Collection[str],
+    ) -> Corrections:
+        """Bring books and servers together; see ``domain.reconciliation`` for the rules.
+
+        ``open_leases`` must have been read before ``servers`` were listed.
+        """
+        corrections = reconcile(open_leases, servers, missing_before)
+        for lease in corrections.release:
+            # The hub that would have ended what still runs under it is gone.
+            end_marked(
+                self._settings.database_url, spawner_id=lease.server.spawner_id, attempt=lease.id
+            )
+            if self.release(lease.id, "server_gone"):
+                log.warning("lease %s of %s released: no such server", lease.id, lease.user_name)
+        for lease in corrections.readopt:
+            if self.store.readopt(lease, "server_lives"):
+                log.warning("lease %s of %s taken back: it lives", lease.id, lease.user_name)
+        for lease in corrections.activate:
+            self.activate(lease.id)
+        return corrections
+
+    def _ledger_refusal(self, error: LedgerUnavailable) -> Refusal:
+        log.error("the ledger cannot be used: %s", error)
+        with self._store_lock:
+            self._store = None
+        remedies = (Remedy(RemedyKind.ASK_ADMIN), WITHOUT_GPU)
+        return Refusal(Reason.LEDGER_UNAVAILABLE, {"detail": str(error)}, remedies)

@@ -1,0 +1,50 @@
+"""Which binding a placement takes on one machine."""
+
+from __future__ import annotations
+
+from aliquot.bindings.local_devices import bind_nothing, bind_slice, bind_whole
+from aliquot.bindings.local_mps import BindMps
+from aliquot.bindings.local_unenforced import bind_advisory, bind_simulated
+from aliquot.bindings.patches import ProcessBinding, ProcessPatch
+from aliquot.domain.inventory import BlocksBy, Inventory
+from aliquot.domain.leases import Placement
+from aliquot.domain.shares import Kind
+
+
+class NotBindable(Exception):
+    """The machine changed between the decision and the binding. The text is a sentence for
+    the admin; the allocator gives the lease back and tells the user to try again."""
+
+
+def bind_local(placement: Placement, inventory: Inventory, mps_pipe_directory: str) -> ProcessPatch:
+    """Translate a placement, on the machine that the inventory describes.
+
+    Raises NotBindable when a GPU of the placement is gone or no longer serves blocks.
+    """
+    return _binding_for(placement, inventory, mps_pipe_directory)(placement)
+
+
+def _binding_for(
+    placement: Placement, inventory: Inventory, mps_pipe_directory: str
+) -> ProcessBinding:
+    if not placement.pieces:
+        return bind_nothing
+    for piece in placement.pieces:
+        if piece.gpu_uuid not in inventory.by_uuid:
+            raise NotBindable(f"GPU {piece.gpu_uuid} was there and is gone. Check the driver.")
+    if inventory.simulated:
+        return bind_simulated
+    if Kind.SLICE in placement.kinds:
+        return bind_slice
+    if Kind.BLOCKS not in placement.kinds:
+        return bind_whole
+    (shared,) = (piece for piece in placement.pieces if piece.kind is Kind.BLOCKS)
+    match inventory.by_uuid[shared.gpu_uuid].blocks_by:
+        case BlocksBy.MPS:
+            return BindMps(mps_pipe_directory)
+        case BlocksBy.ADVISORY:
+            return bind_advisory
+        case _:
+            raise NotBindable(
+                f"GPU {shared.gpu_uuid} no longer serves blocks. Start the MPS control daemon."
+            )

@@ -1,0 +1,81 @@
+"""StartRefused: a refusal in the form that the Hub can show.
+
+The Hub shows start errors in four places, each reading another attribute: the form and the
+progress stream (``jupyterhub_message``), the pending page (both ``jupyterhub_…`` messages),
+JSON (``message``) and the log and metrics (``reason``). JupyterHub 6.1.1 falls back to
+``str(exc)``, the private text, where the first two are missing.
+
+The status is 400 for a request that is wrong in itself and 409 for all others. Never 5xx: the
+Hub counts those towards ``consecutive_failure_limit`` and would shut itself down because a
+group is over its quota.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from tornado.web import HTTPError
+
+from aliquot.domain.refusals import Refusal
+from aliquot.domain.wording import Said, say_refusal
+
+try:
+    from jupyterhub.spawner import SpawnException
+except ImportError:  # JupyterHub 5
+    SpawnException = None
+
+
+def _message_html(said: Said) -> str:
+    remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in said.remedies)
+    return f"<p><strong>{escape(said.what)}:</strong> {escape(said.why)}</p><ul>{remedies}</ul>"
+
+
+class _Shown:
+    """What the Hub's pages read from an exception."""
+
+    def show(self, refusal: Refusal, language: str) -> None:
+        said = say_refusal(refusal, language)
+        self.refusal = refusal
+        self.message = self.jupyterhub_message = said.sentence
+        self.message_html = self.jupyterhub_html_message = _message_html(said)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def _status(refusal: Refusal) -> int:
+    return 400 if refusal.reason.is_users_mistake else 409
+
+
+if SpawnException is not None:
+
+    class StartRefused(_Shown, SpawnException):
+        """A start that is not granted. The Hub shows it; nothing else catches it."""
+
+        def __init__(self, refusal: Refusal, language: str) -> None:
+            self.show(refusal, language)
+            super().__init__(
+                self.message,
+                reason=refusal.reason.value,
+                message_html=self.message_html,
+                status_code=_status(refusal),
+            )
+            self.show(refusal, language)
+
+else:
+
+    class StartRefused(_Shown, HTTPError):  # type: ignore[no-redef]
+        """A start that is not granted. The Hub shows it; nothing else catches it."""
+
+        def __init__(self, refusal: Refusal, language: str) -> None:
+            self.show(refusal, language)
+            super().__init__(_status(refusal), self.message, reason=refusal.reason.value)
+
+
+class LinkPrefills(Exception):
+    """A link has filled in the form instead of starting a server. Not an HTTP error, so that
+    the Hub answers with the form and status 200."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.jupyterhub_message = message
