@@ -80,7 +80,8 @@ def test_the_wheel_carries_no_page_sources_tests_or_configuration(wheel_names):
 
 def test_the_sdist_carries_the_built_pages_so_that_it_builds_without_node(built):
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.split("/", 1)[-1] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[-1] for name in archive.getnames()}
 
     assert "extension/aliquot_lab/labextension/package.json" in names
     assert "spawner/aliquot/spawners/static/picker.js" in names
