@@ -32,7 +32,7 @@ class _UsageHandler(APIHandler):
     def get(self) -> None:
         telemetry: Telemetry = self.settings[SETTING]
         language = language_of(self.get_query_argument("lang", None))
-        self.finish(json.dumps(telemetry.usage(language, _since(self))))
+        self.finish(telemetry.usage(language, _since(self)))
 
 
 class _ReceiptHandler(APIHandler):

@@ -147,10 +147,8 @@ class NvmlSource:
         return _handle_memory(device, scope, None)
 
     def _processes(self, device: _Device) -> Processes:
-        listed: dict[int, int | None] = {}
         try:
-            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device.handle):
-                listed[process.pid] = _mib(process.usedGpuMemory)
+            listed = _listed_processes(device.handle)
         except pynvml.NVMLError as error:
             if is_gone(error):
                 raise
@@ -163,6 +161,25 @@ class NvmlSource:
         own = self._session.members()
         mine = tuple(row for row in rows if row.pid in own)
         return Processes(mine, others=len(rows) - len(mine))
+
+
+def _listed_processes(handle: object) -> dict[int, int | None]:
+    """MiB by PID of all processes that compute there.
+
+    Clients of MPS have a list of their own, and may stand in both.
+    """
+    listed: dict[int, int | None] = {}
+    for ask in (
+        pynvml.nvmlDeviceGetComputeRunningProcesses,
+        pynvml.nvmlDeviceGetMPSComputeRunningProcesses,
+    ):
+        try:
+            for process in ask(handle):
+                listed[process.pid] = _mib(process.usedGpuMemory)
+        except pynvml.NVMLError as error:
+            if ask is pynvml.nvmlDeviceGetComputeRunningProcesses or code_of(error) not in LASTING:
+                raise
+    return listed
 
 
 def _handle_memory(device: _Device, scope: Scope, reason: Sentence | None) -> Memory:

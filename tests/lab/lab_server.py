@@ -1,0 +1,218 @@
+"""A real Jupyter server on loopback, with the extension loaded, for the tests of this room."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from jupyter_client.blocking.client import BlockingKernelClient
+
+START_SECONDS = 40
+
+
+@dataclass
+class LabServer:
+    port: int
+    token: str
+    directory: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"token {self.token}"}
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        answer = requests.get(self.base + path, params=parameters, headers=self.headers, timeout=10)
+        answer.raise_for_status()
+        return answer.json()
+
+    def usage(self, **parameters: Any) -> dict[str, Any]:
+        return self.get("aliquot/api/usage", **parameters)
+
+    def receipt(self, **parameters: Any) -> dict[str, Any]:
+        return self.get("aliquot/api/receipt", **parameters)
+
+    def usage_when(
+        self, is_reached: Callable[[dict[str, Any]], bool], within_seconds: float = 15
+    ) -> dict[str, Any]:
+        return wait_for(self.usage, is_reached, within_seconds)
+
+    def receipt_when_made(self) -> dict[str, Any]:
+        return wait_for(self.receipt, lambda receipt: receipt["checked_at"] is not None, 30)
+
+    def stream_url(self, **parameters: Any) -> str:
+        query = "&".join(f"{name}={value}" for name, value in parameters.items())
+        return f"ws://127.0.0.1:{self.port}/aliquot/api/stream?{query}"
+
+    def log(self) -> str:
+        return (self.directory / "server.log").read_text()
+
+    def start_kernel(self) -> BlockingKernelClient:
+        """A kernel of this server, and a client that speaks to it directly."""
+        answer = requests.post(self.base + "api/kernels", json={}, headers=self.headers, timeout=20)
+        answer.raise_for_status()
+        kernel_id = answer.json()["id"]
+        client = BlockingKernelClient(
+            connection_file=str(self.directory / "runtime" / f"kernel-{kernel_id}.json")
+        )
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=30)
+        return client
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def wait_for(
+    read: Callable[[], dict[str, Any]],
+    is_reached: Callable[[dict[str, Any]], bool],
+    within_seconds: float,
+) -> dict[str, Any]:
+    end_at = time.monotonic() + within_seconds
+    while True:
+        value = read()
+        if is_reached(value):
+            return value
+        assert time.monotonic() < end_at, f"not reached in {within_seconds} s: {value}"
+        time.sleep(0.1)
+
+
+def start_lab_server(
+    directory: Path, lease: str | None, environment: Mapping[str, str] | None = None
+) -> LabServer:
+    """`lease` is the text of ALIQUOT_LEASE; None starts a server without GPU."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = {
+        # Only the extension under test: JupyterLab itself takes a second to load.
+        "ServerApp": {
+            "open_browser": False,
+            "jpserver_extensions": {
+                "aliquot_lab": True,
+                "jupyterlab": False,
+                "jupyter_lsp": False,
+                "notebook_shim": False,
+                "jupyter_server_terminals": False,
+            },
+        },
+    }
+    (directory / "jupyter_server_config.json").write_text(json.dumps(config))
+    # Whatever lease the tests themselves run under is none of the server's.
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("ALIQUOT_")}
+    inherited.pop("JUPYTERHUB_API_TOKEN", None)
+    token, port = secrets.token_hex(16), _free_port()
+    environ = {
+        **inherited,
+        "HOME": str(directory),
+        "JUPYTER_CONFIG_DIR": str(directory),
+        "JUPYTER_DATA_DIR": str(directory / "data"),
+        "JUPYTER_RUNTIME_DIR": str(directory / "runtime"),
+        "LC_ALL": "C.UTF-8",
+        **(environment or {}),
+    }
+    if lease is not None:
+        environ["ALIQUOT_LEASE"] = lease
+    with open(directory / "server.log", "wb") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "jupyter_server", "--allow-root",
+                "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+                "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+                f"--ServerApp.root_dir={directory}",
+            ],
+            env=environ, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    server = LabServer(port, token, directory, process)
+    try:
+        _wait_until_ready(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _wait_until_ready(server: LabServer) -> None:
+    end_at = time.monotonic() + START_SECONDS
+    while time.monotonic() < end_at:
+        assert server.process.poll() is None, server.log()
+        try:
+            server.get("api/status")
+            return
+        except requests.RequestException:
+            time.sleep(0.1)
+    raise AssertionError(f"no answer in {START_SECONDS} s: {server.log()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def slice_piece(
+    gpu_uuid: str, mig_uuid: str, profile: str, memory_mib: int, model: str, blocks: int = 15
+) -> dict[str, Any]:
+    return {
+        "gpu_uuid": gpu_uuid, "gpu_model": model, "mig_uuid": mig_uuid, "profile": profile,
+        "blocks": blocks, "memory_mib": memory_mib, "whole": False,
+    }  # fmt: skip
+
+
+def block_piece(gpu_uuid: str, blocks: int, memory_mib: int, model: str) -> dict[str, Any]:
+    return {
+        "gpu_uuid": gpu_uuid, "gpu_model": model, "mig_uuid": None, "profile": None,
+        "blocks": blocks, "memory_mib": memory_mib, "whole": False,
+    }  # fmt: skip
+
+
+def whole_piece(gpu_uuid: str, memory_mib: int, model: str) -> dict[str, Any]:
+    return {**block_piece(gpu_uuid, 100, memory_mib, model), "whole": True}
+
+
+def lease_text(
+    *pieces: dict[str, Any],
+    kind: str,
+    by: str,
+    memory: str,
+    compute: str,
+    simulated: bool = False,
+    thread_percentage: int | None = None,
+) -> str:
+    """ALIQUOT_LEASE as a binding writes it."""
+    return json.dumps(
+        {
+            "version": 1,
+            "lease_id": "0123456789abcdef0123456789abcdef",
+            "group": "vision",
+            "kind": kind,
+            "blocks": sum(piece["blocks"] for piece in pieces),
+            "memory_mib": sum(piece["memory_mib"] for piece in pieces),
+            "pieces": pieces,
+            "enforcement": {"memory": memory, "compute": compute, "by": by},
+            "thread_percentage": thread_percentage,
+            "since": "2026-11-23T05:00:00Z",
+            "until": None,
+            "simulated": simulated,
+            "notes": [],
+        },
+        separators=(",", ":"),
+    )

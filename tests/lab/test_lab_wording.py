@@ -1,0 +1,57 @@
+"""The sentences of the notebook's side."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import aliquot_lab
+from aliquot_lab.wording import catalogue, language_of, language_of_environment, say
+
+PACKAGE = Path(aliquot_lab.__file__).parent
+
+
+def places(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(sentence) if name}
+
+
+def test_both_languages_say_the_same_sentences_with_the_same_numbers():
+    english, korean = catalogue("en"), catalogue("ko")
+
+    assert english.keys() == korean.keys()
+    assert [key for key in english if places(english[key]) != places(korean[key])] == []
+
+
+def test_every_sentence_that_a_module_says_is_in_the_catalogue():
+    said = {
+        key
+        for path in PACKAGE.glob("*.py")
+        for key in re.findall(r'"([a-z0-9_]+)"', path.read_text())
+        if f'say("{key}"' in path.read_text()
+    }
+
+    assert len(said) > 30
+    assert said - catalogue("en").keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [("ko", "ko"), ("ko-KR", "ko"), ("ko_KR.UTF-8", "ko"), ("de", "en"), ("", "en"), (None, "en")],
+)
+def test_a_locale_finds_its_catalogue(tag, language):
+    assert language_of(tag) == language
+
+
+def test_the_environment_of_a_process_chooses_its_language():
+    assert language_of_environment({"LANG": "ko_KR.UTF-8"}) == "ko"
+    assert language_of_environment({"LANG": "ko_KR.UTF-8", "LC_ALL": "C"}) == "en"
+
+
+def test_a_sentence_may_hold_a_sentence():
+    nested = say("check_memory", device=say("blocks", blocks=30))
+
+    assert nested.text("en") == "memory cap on 30 blocks"
+    assert nested.text("ko") == "30 블록의 메모리 상한"
