@@ -11,6 +11,7 @@ import { xsrfToken } from '../shared/server';
 
 export const CONSIDER_HEADER = 'X-Aliquot-Consider';
 const CONSIDERED = ['group', 'model', 'isolation'] as const;
+const RENEWED_PARTS = ['.aliquot-facts', '.aliquot-verdict'] as const;
 const TIMEOUT_SECONDS = 10;
 
 export type Page =
@@ -40,7 +41,7 @@ function token(form: HTMLFormElement): string | null {
 export async function askAgain(form: HTMLFormElement, signal: AbortSignal): Promise<Page> {
   const xsrf = token(form);
   try {
-    const response = await fetch(location.pathname, {
+    const response = await fetch(new URL(location.pathname, location.href).href, {
       credentials: 'same-origin',
       cache: 'no-store',
       // The Hub sends on to a server that runs already; opening it is the reader's choice.
@@ -66,8 +67,11 @@ export async function askAgain(form: HTMLFormElement, signal: AbortSignal): Prom
   }
 }
 
-/** Take over children where their text differs; a selection in unchanged text stays. */
-function takeOver(mine: Element, theirs: Element): void {
+/** Take over children that differ, unless the focus is among them: it would be lost. */
+function takeOver(mine: Element | null, theirs: Element | null): void {
+  if (mine === null || theirs === null || mine.contains(document.activeElement)) {
+    return;
+  }
   if (mine.innerHTML !== theirs.innerHTML) {
     mine.replaceChildren(...[...theirs.childNodes].map((node) => document.importNode(node, true)));
   }
@@ -113,10 +117,11 @@ export function takeVerdicts(
       continue;
     }
     own.dataset['state'] = card.dataset['state'] ?? 'no';
-    const verdict = own.querySelector('.aliquot-verdict');
-    const newVerdict = card.querySelector('.aliquot-verdict');
-    if (verdict !== null && newVerdict !== null) {
-      takeOver(verdict, newVerdict);
+    if (card.dataset['summary'] !== undefined) {
+      own.dataset['summary'] = card.dataset['summary'];
+    }
+    for (const part of RENEWED_PARTS) {
+      takeOver(own.querySelector(part), card.querySelector(part));
     }
     const radio = own.querySelector('input[name="share"]');
     const said = card.querySelector('input[name="share"]')?.getAttribute('aria-disabled');
@@ -129,11 +134,15 @@ export function takeVerdicts(
       lost(card);
     }
   }
+  const places = new Map(
+    [...newer.querySelectorAll<HTMLElement>('[data-live]')].map((it) => [it.dataset['live'], it])
+  );
   for (const place of root.querySelectorAll<HTMLElement>('[data-live]')) {
-    const key = CSS.escape(place.dataset['live'] ?? '');
-    const newPlace = newer.querySelector(`[data-live="${key}"]`);
-    if (newPlace !== null) {
-      takeOver(place, newPlace);
-    }
+    takeOver(place, places.get(place.dataset['live']) ?? null);
+  }
+  const seen = root.querySelector<HTMLInputElement>('input[name="seen"]');
+  const newSeen = newer.querySelector<HTMLInputElement>('input[name="seen"]');
+  if (seen !== null && newSeen !== null) {
+    seen.value = newSeen.value;
   }
 }

@@ -8,7 +8,9 @@
  * What it finds in the page:
  *   #aliquot-picker[data-refresh-seconds][data-read-at]   the root
  *   .aliquot-card[data-share][data-state]                 a size: radio, .aliquot-name,
- *                                                         .aliquot-verdict
+ *                                                         .aliquot-facts, .aliquot-verdict;
+ *                                                         data-summary, its whole sentence
+ *   input[name="seen"]                                    what the page has said so far
  *   [data-live="key"]                                     any other text that is renewed
  *   #aliquot-runs, #aliquot-strings                       JSON, see runs.ts and words.ts
  *   #aliquot-summary, #aliquot-as-of                      live lines; made if missing
@@ -48,7 +50,11 @@ export class Picker {
       throw new Error('the picker stands in no form');
     }
     this.form = form;
-    this.button = form.querySelector<HTMLElement>('button[type="submit"], input[type="submit"]');
+    // The Hub's own Start, not a remedy's button inside a card.
+    this.button =
+      [...form.querySelectorAll<HTMLElement>('button[type="submit"], input[type="submit"]')].find(
+        (button) => !root.contains(button)
+      ) ?? null;
     this.summary = this.lineOf('aliquot-summary', { role: 'status' });
     this.asOf = this.lineOf('aliquot-as-of', {});
     this.refresh_ms = Math.max(Number(root.dataset['refreshSeconds']) || 10, 2) * 1000;
@@ -160,7 +166,8 @@ export class Picker {
     }
     const size = textOf(card.querySelector('.aliquot-name')) || radio.value;
     const verdict = textOf(card.querySelector('.aliquot-verdict'));
-    return { state: stateOf(card.dataset['state']), text: this.say('summary', { size, verdict }) };
+    const text = card.dataset['summary'] || this.say('summary', { size, verdict });
+    return { state: stateOf(card.dataset['state']), text };
   }
 
   private chosen(): void {

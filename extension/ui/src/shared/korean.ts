@@ -8,7 +8,6 @@
 export const KOREAN: Readonly<Record<string, string>> = {
   'No GPU': 'GPU 없음',
   'GPU –': 'GPU –',
-  'GPU {memory}': 'GPU {memory}',
   'GPU {memory} · {busy}': 'GPU {memory} · {busy}',
   '{count} GPUs {memory} · {busy}': 'GPU {count}개 {memory} · {busy}',
   simulated: '시뮬레이션',
@@ -17,8 +16,6 @@ export const KOREAN: Readonly<Record<string, string>> = {
   '{seconds} s ago': '{seconds}초 전',
   '{minutes} min ago': '{minutes}분 전',
   '{hours} h ago': '{hours}시간 전',
-  now: '지금',
-  'This server has no GPU.': '이 서버에는 GPU가 없습니다.',
   'This server has no GPU. To get one, stop it and choose a GPU size when you start it again.':
     '이 서버에는 GPU가 없습니다. GPU가 필요하면 서버를 중지하고 다시 시작할 때 GPU 크기를 고르세요.',
   'The figures cannot be read right now.': '지금은 측정값을 읽을 수 없습니다.',
@@ -31,16 +28,14 @@ export const KOREAN: Readonly<Record<string, string>> = {
   'The page and the server have different versions of aliquot. Reload the page.':
     '페이지와 서버의 aliquot 버전이 다릅니다. 페이지를 새로 고치세요.',
   'Waiting for the first figures…': '첫 측정값을 기다리는 중…',
-  'Memory': '메모리',
-  'Busy': '사용률',
+  Memory: '메모리',
+  Busy: '사용률',
   'GPU usage': 'GPU 사용량',
   'GPU: show my usage': 'GPU: 내 사용량 보기',
-  'Close': '닫기',
+  Close: '닫기',
   'Show the details': '자세히 보기',
   '{used} of {limit} GiB': '{limit} GiB 중 {used} GiB',
   '{used} GiB used': '{used} GiB 사용',
-  '{percent} % of the limit': '한도의 {percent} %',
-  '{percent} %': '{percent} %',
   'this slice': '이 슬라이스',
   'this share': '이 지분',
   'whole card': '카드 전체',
@@ -48,8 +43,8 @@ export const KOREAN: Readonly<Record<string, string>> = {
   'Busy over the last 5 minutes: no figures.': '최근 5분 사용률: 측정값 없음.',
   'Last 5 minutes: mean {mean} %, highest {highest} %':
     '최근 5분: 평균 {mean} %, 최고 {highest} %',
-  'Verified': '확인됨',
-  'Mismatch': '불일치',
+  Verified: '확인됨',
+  Mismatch: '불일치',
   'Not verifiable': '확인할 수 없음',
   'Checking…': '확인 중…',
   'Binding receipt': '바인딩 확인서',
@@ -62,16 +57,12 @@ export const KOREAN: Readonly<Record<string, string>> = {
   'not enforced': '강제되지 않음',
   'CUDA MPS': 'CUDA MPS',
   'the driver': '드라이버',
-  'nobody': '없음',
+  nobody: '없음',
   'the simulation': '시뮬레이션',
-  'Live': '실시간',
-  'Stale': '오래된 값',
-  'from the kernel': '커널에서 받은 값',
+  Live: '실시간',
+  Stale: '오래된 값',
   'From the kernel: the figures stand still while a cell keeps Python busy.':
     '커널에서 받은 값입니다: 셀이 Python을 점유하는 동안에는 갱신되지 않습니다.',
-  'This page cannot reach the server, and the kernel has sent no figures yet.':
-    '이 페이지에서 서버에 연결할 수 없고, 커널도 아직 측정값을 보내지 않았습니다.',
   'GPU memory is at {percent} % of its limit: {used} of {limit} GiB. Free some, or save your work.':
-    'GPU 메모리가 한도의 {percent} %입니다: {limit} GiB 중 {used} GiB. 메모리를 비우거나 작업을 저장하세요.',
-  'Pieces': '조각'
+    'GPU 메모리가 한도의 {percent} %입니다: {limit} GiB 중 {used} GiB. 메모리를 비우거나 작업을 저장하세요.'
 };

@@ -66,7 +66,8 @@ export async function getJson(
     signal: AbortSignal.timeout(TIMEOUT_SECONDS * 1000)
   });
   if (!response.ok) {
-    throw new Answered(response.type === 'opaqueredirect' ? 403 : response.status);
+    const sentOn = response.type === 'opaqueredirect' || Math.trunc(response.status / 100) === 3;
+    throw new Answered(sentOn ? 403 : response.status);
   }
   return response.json();
 }
