@@ -79,6 +79,16 @@ def say_remedy(remedy: Remedy, language: str = "en") -> str:
     return say(f"remedy.{remedy.kind.value}", language, **remedy.numbers)
 
 
+def templates(prefix: str, language: str) -> Mapping[str, str]:
+    """The sentences of a family with their places open, by the rest of their keys: for a
+    script that fills them in itself."""
+    return {
+        key.removeprefix(prefix): text
+        for key, text in _catalogue(language).items()
+        if key.startswith(prefix)
+    }
+
+
 def word(name: str, value: Number, language: str) -> str:
     """One value in words, by the unit that ends its name."""
     unit = name.rpartition("_")[2]
