@@ -21,8 +21,8 @@ const RUNS = {
 
 function card(share: string, state: string, verdict: string, rest = ''): string {
   return `<label class="aliquot-card" data-share="${share}" data-state="${state}">
-    <input type="radio" name="share" value="${share}">
-    <span class="aliquot-name">${share}</span>
+    <input type="radio" name="share" value="${share}" aria-labelledby="name-1">
+    <span class="aliquot-name" id="name-1">${share}</span>
     <span class="aliquot-facts">20 GiB</span>${rest}
     <p class="aliquot-verdict">${verdict}</p></label>`;
 }
@@ -236,9 +236,11 @@ describe('the summary and the button', () => {
     find('#go').click();
     await until('the reason', () => find('#aliquot-summary').textContent!.includes('40 free'));
     expect(submitted).toBe(0);
+    find('button[name="instead"]').click();
+    expect(submitted).toBe(1);
     choose('10 blocks');
     find('#go').click();
-    expect(submitted).toBe(1);
+    expect(submitted).toBe(2);
   });
 });
 
@@ -300,6 +302,11 @@ describe('the open page', () => {
     said = { more: card('2g.20gb', 'now', 'Starts now') };
     await until('the new card', () => document.querySelector('[data-share="2g.20gb"]') !== null);
 
+    const radio = find<HTMLInputElement>('input[value="2g.20gb"]');
+    const name = find('[data-share="2g.20gb"] .aliquot-name');
+    expect(radio.checked).toBe(false);
+    expect(radio.getAttribute('aria-labelledby')).toBe(name.id);
+    expect(document.querySelectorAll(`#${name.id}`)).toHaveLength(1);
     expect(state('1g.10gb')).toBe('no');
     expect(verdict('1g.10gb')).toBe('Not offered any more');
     expect(find<HTMLInputElement>('input[value="1g.10gb"]').checked).toBe(true);

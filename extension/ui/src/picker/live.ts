@@ -77,6 +77,29 @@ function takeOver(mine: Element | null, theirs: Element | null): void {
   }
 }
 
+/** A card from a newer page: not chosen, and with ids that no card of this page has. */
+function unchosen(card: HTMLElement): HTMLElement {
+  const radio = card.querySelector<HTMLInputElement>('input[name="share"]');
+  if (radio !== null) {
+    radio.checked = false;
+  }
+  const ids = new Map<string, string>();
+  for (const node of card.querySelectorAll('[id]')) {
+    ids.set(node.id, `${node.id}-${(added += 1)}`);
+    node.id = ids.get(node.id) ?? '';
+  }
+  for (const name of ['aria-labelledby', 'aria-describedby', 'for']) {
+    for (const node of card.querySelectorAll(`[${name}]`)) {
+      const old = node.getAttribute(name) ?? '';
+      const renamed = old.split(/\s+/).map((id) => ids.get(id) ?? id);
+      node.setAttribute(name, renamed.join(' '));
+    }
+  }
+  return card;
+}
+
+let added = 0;
+
 /**
  * Write a newer page's verdicts into this one. `keep` are cards that judge themselves;
  * `lost` is called for a size that is no longer offered.
@@ -101,14 +124,10 @@ export function takeVerdicts(
   for (const [share, card] of theirs) {
     const own = mine.get(share);
     if (own === undefined) {
-      const added = document.importNode(card, true);
-      const radio = added.querySelector<HTMLInputElement>('input[name="share"]');
-      if (radio !== null) {
-        radio.checked = false;
-      }
+      const newCard = unchosen(document.importNode(card, true));
       if (before !== null) {
-        before.after(added);
-        before = added;
+        before.after(newCard);
+        before = newCard;
       }
       continue;
     }

@@ -64,10 +64,10 @@ export class Picker {
 
     const { signal } = this.leaving;
     form.addEventListener('change', (event) => this.changed(event), { signal });
-    this.button?.addEventListener('click', (event) => this.pressed(event), { signal });
+    // Enter in a field sends the form without a press of Start: catch the sending itself, and
+    // before the Hub's own listener turns Start into a spinner.
+    form.addEventListener('submit', (event) => this.sent(event), { signal, capture: true });
     document.addEventListener('visibilitychange', () => this.schedule(0), { signal });
-    // A sent form is on its way: do not renew the page under it.
-    form.addEventListener('submit', () => this.stop(), { signal });
     const clock = window.setInterval(() => this.showAge(), 1000);
     signal.addEventListener('abort', () => clearInterval(clock));
     // A page restored by the Back button is as old as it looks.
@@ -200,11 +200,15 @@ export class Picker {
     }
   }
 
-  private pressed(event: Event): void {
-    if (this.button?.getAttribute('aria-disabled') !== 'true') {
+  private sent(event: SubmitEvent): void {
+    const instead = event.submitter?.getAttribute('name') === 'instead';
+    if (instead || this.button?.getAttribute('aria-disabled') !== 'true') {
+      // The form is on its way: do not renew the page under it.
+      this.stop();
       return;
     }
     event.preventDefault();
+    event.stopImmediatePropagation();
     clearTimeout(this.summaryTimer);
     const choice = this.choice();
     // The same words again are no news to a screen reader; emptied first, they are.
