@@ -20,6 +20,10 @@ KEYS = ("share", "amount", "unit", "group", "model", "isolation")
 UNITS = ("blocks", "gb", "gpus")
 MAX_NAME = 255
 
+# From here a number is not worth printing; Python itself refuses those of 4,300 digits.
+_HUGE = 10**15
+_MOST_SHOWN = 40
+
 _PROFILE_INSIDE = re.compile(r"[0-9]g\.[0-9]+gb", re.ASCII)
 
 
@@ -45,7 +49,7 @@ def read_ask(options: object, *, also_known: Collection[str] = ()) -> Ask | Refu
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
             return _bad_value(key, value, "text")
-        if isinstance(value, int) and abs(value) >= 10**15:
+        if isinstance(value, int) and abs(value) >= _HUGE:
             return _bad_value(key, value, "text")
         text = str(value).strip()
         limit = MAX_NAME if key in ("group", "model") else MAX_TEXT
@@ -70,13 +74,15 @@ def read_ask(options: object, *, also_known: Collection[str] = ()) -> Ask | Refu
 
 def _read_share_fields(fields: Mapping[str, str]) -> Share | Refusal:
     text = fields.get("share", "")
-    if not text and "amount" not in fields:
+    if not text and not fields.get("amount"):
         return CpuOnly()
     if text in ("", "custom"):
         unit = fields.get("unit", "") or "blocks"
         if unit not in UNITS:
             return _bad_value("unit", unit, ", ".join(UNITS))
-        text = f"{fields.get('amount', '')} {unit}".strip()
+        if not fields.get("amount"):
+            return _bad_value("amount", "", "a number of " + ", ".join(UNITS))
+        text = f"{fields['amount']} {unit}"
     share = read_share(text)
     if share is not None:
         return share
@@ -104,9 +110,21 @@ def _bad_value(option: str, value: object, allowed: str) -> Refusal:
 
 
 def _shown(value: object) -> str:
-    """A foreign value, short and printable, for a sentence."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
-        return "a huge number"
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else "?" for c in text[: MAX_TEXT + 1])
-    return text if len(text) <= 40 else text[:40] + "…"
+    """A foreign value, short and printable, for a sentence.
+
+    What is inside a list or an object is not shown: it may be nested deeper than Python
+    can print, or hold numbers longer than it will.
+    """
+    match value:
+        case str():
+            text = value[: _MOST_SHOWN + 1]
+        case Mapping():
+            text = "an object"
+        case bool() | float() | None:
+            text = repr(value)
+        case int():
+            text = str(value) if abs(value) < _HUGE else "a huge number"
+        case _:
+            text = f"a {type(value).__name__}"
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"

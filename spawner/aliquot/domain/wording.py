@@ -95,9 +95,10 @@ def word(name: str, value: Number, language: str) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%H:%M UTC")
     if isinstance(value, str):
-        share, _, blocks = value.partition(" block")
-        if blocks in ("", "s") and share.isdecimal():
-            return word("blocks", int(share), language)
+        count, blocks, rest = value.partition(" block")
+        # Only a share's own text is translated: a group may be called "30 blocks".
+        if name in ("share", "asked") and blocks and rest in ("", "s") and count.isdecimal():
+            return word("blocks", int(count), language)
         return value
     if unit == "mib":
         return f"{value / 1024:.1f} GiB"
