@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import pynvml
 
 from aliquot.discovery.mps import MpsState, clients_per_gpu
+from aliquot.discovery.products import short_model
 from aliquot.domain.inventory import BlocksBy, Gpu, Inventory, MigDevice
 from aliquot.domain.mig_geometry import Geometry, Profile, geometry_for
 
@@ -128,7 +129,7 @@ def _read_gpu(index: int, machine: _Machine) -> Gpu | None:
         uuid=pynvml.nvmlDeviceGetUUID(handle),
         index=index,
         product=product,
-        model=geometry.model if geometry else short_model(product),
+        model=short_model(product, geometry),
         memory_mib=memory_mib,
         mig_enabled=mig_enabled,
         mig_devices=devices,
@@ -137,12 +138,6 @@ def _read_gpu(index: int, machine: _Machine) -> Gpu | None:
         blocks_by=blocks_by,
         max_sharers=max_sharers,
     )
-
-
-def short_model(product: str) -> str:
-    """A short name for a product that the MIG table does not know: ``L40S``, ``T4``."""
-    bare = re.sub(r"^(NVIDIA|Tesla|Quadro|GeForce)\s+", "", product.strip())
-    return re.sub(r"[^A-Za-z0-9.+]+", "-", bare).strip("-") or "GPU"
 
 
 def _memory_mib(handle: Handle, geometry: Geometry | None) -> int:

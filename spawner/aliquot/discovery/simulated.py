@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from aliquot.discovery.products import short_model
 from aliquot.discovery.source import GpuStateUnreadable
 from aliquot.domain.inventory import BlocksBy, Gpu, Inventory, MigDevice
 from aliquot.domain.mig_geometry import Geometry, Placed, geometry_for
@@ -68,8 +69,10 @@ def gpus_described(document: Mapping[str, Any]) -> tuple[Gpu, ...]:
     return gpus
 
 
-def _gpu(index: int, row: Mapping[str, Any]) -> Gpu:
+def _gpu(index: int, row: Any) -> Gpu:
     where = f"GPU {index}"
+    if not isinstance(row, Mapping):
+        raise TypeError(f"{where}: a GPU is a table under [[gpu]], got {row!r}")
     unknown = row.keys() - GPU_KEYS
     if unknown:
         raise ValueError(f"{where}: unknown entry '{min(unknown)}'")
@@ -78,7 +81,8 @@ def _gpu(index: int, row: Mapping[str, Any]) -> Gpu:
     if memory_mib < 1:
         raise ValueError(f"{where}: memory_mib is positive, got {memory_mib}")
     geometry = geometry_for(product)
-    gpu_uuid = row.get("uuid") or f"GPU-{uuid.uuid5(NAMESPACE, f'{index} {product}')}"
+    named = _entry(row, "uuid", str, where) if "uuid" in row else ""
+    gpu_uuid = named or f"GPU-{uuid.uuid5(NAMESPACE, f'{index} {product}')}"
     mig_enabled = "mig" in row
     devices: tuple[MigDevice, ...] = ()
     if mig_enabled:
@@ -92,9 +96,9 @@ def _gpu(index: int, row: Mapping[str, Any]) -> Gpu:
         uuid=gpu_uuid,
         index=index,
         product=product,
-        model=geometry.model if geometry else product.removeprefix("NVIDIA ").replace(" ", "-"),
+        model=short_model(product, geometry),
         memory_mib=memory_mib,
-        node=str(row.get("node", "")),
+        node=_entry(row, "node", str, where) if "node" in row else "",
         mig_enabled=mig_enabled,
         mig_devices=devices,
         compute_slots=geometry.compute_slots if geometry else 7,
