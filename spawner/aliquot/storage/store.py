@@ -1,0 +1,397 @@
+"""Store: the ledger on disk.
+
+Everything here blocks and may be called from any thread; nothing here decides. Whoever
+writes holds the database's one write lock from first to last statement, so two hubs, or a
+hub and its service, can no more promise the same blocks than two threads can.
+
+The ledger is kept in memory between calls, and is exact: each transaction reads the
+*version*, which triggers count up with every change of what decisions depend on, and loads
+the ledger anew when somebody else has changed it.
+
+Every method raises LedgerUnavailable when the database cannot do it; nothing was written
+then, and the next call tries afresh.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.engine import URL
+
+from aliquot.domain.judging import Decision, Grant
+from aliquot.domain.leases import Lease, LeaseState
+from aliquot.domain.quota import GroupTree, ResourceGroup
+from aliquot.domain.shares import CpuOnly, read_share
+from aliquot.storage import errors, schema
+from aliquot.storage.connections import create_file, reading_engine, writing_engine
+from aliquot.storage.errors import Fault, LedgerUnavailable
+from aliquot.storage.prepared import LedgerStatements
+from aliquot.storage.rows import event_from_row, group_to_row, lease_from_row
+from aliquot.storage.tables import (
+    accepted_options,
+    events,
+    leases,
+    ledger_state,
+    model_weights,
+    presets,
+    receipts,
+    resource_groups,
+)
+from aliquot.storage.transactions import Known, WriteTransaction, load
+from aliquot.storage.values import Event, Ledger, Reservation
+
+MAX_OPTIONS_BYTES = 4096
+MAX_RECEIPT_BYTES = 65536
+
+
+class Store:
+    """One a process and database. Make it with ``open``."""
+
+    def __init__(self, url: URL, wait_seconds: float) -> None:
+        self._url = url
+        self._wait_seconds = wait_seconds
+        self._reading = reading_engine(url, wait_seconds)
+        self._writing = writing_engine(url, wait_seconds)
+        self._statements = LedgerStatements(self._writing.dialect)
+        # One writer a process: threads wait here, and the database sees one connection.
+        self._write_lock = threading.Lock()
+        self._writer: Connection | None = None
+        self._known: Known | None = None
+        with self._read() as connection:
+            found = connection.execute(select(ledger_state.c.deployment_id))
+            self.deployment_id: str = found.scalar_one()
+
+    @classmethod
+    def open(cls, url: str, *, migrate: bool = True, busy_wait_seconds: float = 5.0) -> Store:
+        """Open the database, make and upgrade its tables where ``migrate``.
+
+        ``busy_wait_seconds`` bounds the wait for another writer, in every later call too.
+        """
+        parsed = errors.parse_url(url)
+        if migrate:
+            create_file(parsed)
+        with errors.translated(parsed, busy_wait_seconds):
+            schema.ensure(parsed, migrate=migrate)
+        return cls(parsed, busy_wait_seconds)
+
+    def close(self) -> None:
+        """Close all connections. A later call opens them again."""
+        with self._write_lock:
+            self._drop_writer()
+            self._forget()
+
+    # Leases
+
+    def reserve(self, request: Reservation, decide: Callable[[Ledger], Decision]) -> Decision:
+        """Decide and, on a grant with pieces, write the lease, in one transaction.
+
+        ``decide`` is pure and quick: all other writers wait for it. A lease that the same
+        server still holds from an earlier attempt is released first, whatever is decided.
+        The same attempt asked twice gets the lease that it has.
+
+        Raises ValueError for a lease id that was used before and is over.
+        """
+        with self._write() as write:
+            stale = write.open_of(request.server.spawner_id)
+            if stale is not None and stale.id == request.lease_id:
+                return Grant(stale.placement, stale.charge, stale.group)
+            if stale is not None:
+                write.release(stale, "superseded", request.at)
+            decision = decide(write.ledger)
+            if isinstance(decision, Grant) and decision.placement.pieces:
+                assert decision.group is not None
+                lease = Lease(
+                    id=request.lease_id,
+                    user_id=request.person.user_id,
+                    user_name=request.person.name,
+                    server=request.server,
+                    group=decision.group,
+                    charge=decision.charge,
+                    placement=decision.placement,
+                    state=LeaseState.RESERVED,
+                    reserved_at=request.at,
+                    until=request.until,
+                    options=request.options,
+                )
+                write.insert(lease, request.person.name, request.at)
+        return decision
+
+    def activate(self, lease_id: str, at: datetime) -> bool:
+        """The server answers. True when the lease is active now, also if it was before;
+        False when it is not open: the server has lost it."""
+        with self._write() as write:
+            lease = write.open_by_id(lease_id)
+            if lease is not None and lease.state is LeaseState.RESERVED:
+                write.activate(lease, at)
+        return lease is not None
+
+    def release(self, lease_id: str, why: str, at: datetime) -> bool:
+        """Give a lease back. False when it was not open, so it is safe to repeat."""
+        with self._write() as write:
+            lease = write.open_by_id(lease_id)
+            if lease is not None:
+                write.release(lease, why, at)
+        return lease is not None
+
+    def release_server(self, spawner_id: int, why: str, at: datetime) -> list[str]:
+        """Give back whatever a server holds; returns the ids of what it held."""
+        with self._write() as write:
+            lease = write.open_of(spawner_id)
+            if lease is not None:
+                write.release(lease, why, at)
+        return [] if lease is None else [lease.id]
+
+    def readopt(self, lease: Lease, why: str) -> bool:
+        """Put back a lease that a live server proves, as active, whatever quotas say.
+
+        False when there is nothing to do: it is open already, or the server has a later
+        lease, in which case the proof is old. An earlier open lease of the server goes.
+        """
+        at = datetime.now(UTC)
+        with self._write() as write:
+            holder = write.open_of(lease.server.spawner_id)
+            if holder is not None:
+                if holder.id == lease.id or holder.reserved_at > lease.reserved_at:
+                    return False
+                write.release(holder, "superseded", at)
+            lived = replace(lease, state=LeaseState.ACTIVE, active_at=lease.active_at or at)
+            write.put_back(lived, why, at)
+        return True
+
+    def open_leases(self) -> list[Lease]:
+        return list(self.ledger().books.leases)
+
+    def lease(self, lease_id: str) -> Lease | None:
+        with self._read() as connection:
+            row = connection.execute(leases.select().where(leases.c.id == lease_id)).first()
+        return None if row is None else lease_from_row(row)
+
+    def leases_of(self, user_id: int) -> list[Lease]:
+        """All leases that a user ever had, the latest first."""
+        query = leases.select().where(leases.c.user_id == user_id)
+        with self._read() as connection:
+            rows = connection.execute(query.order_by(leases.c.reserved_at.desc())).all()
+        return [lease_from_row(row) for row in rows]
+
+    def ledger(self) -> Ledger:
+        """The ledger as it is now, for showing; ``reserve`` gives its own to a decision."""
+        with self._read() as connection:
+            version = connection.execute(select(ledger_state.c.version)).scalar_one()
+            known = self._known
+            if known is None or known.ledger.version != version:
+                loaded = load(connection, version)
+                # A writer may have gone on meanwhile; what it knows is not overwritten.
+                if self._known is known:
+                    self._known = loaded
+                known = loaded
+        return known.ledger
+
+    # Options
+
+    def last_options(self, spawner_id: int) -> Mapping[str, str] | None:
+        """What this server was last started with, with or without a GPU; None for never."""
+        by_lease = (
+            select(leases.c.options, leases.c.reserved_at)
+            .where(leases.c.spawner_id == spawner_id, leases.c.options.is_not(None))
+            .order_by(leases.c.reserved_at.desc())
+            .limit(1)
+        )
+        kept = select(accepted_options.c.options, accepted_options.c.accepted_at).where(
+            accepted_options.c.spawner_id == spawner_id
+        )
+        with self._read() as connection:
+            found = [connection.execute(query).first() for query in (by_lease, kept)]
+        rows = [tuple(row) for row in found if row is not None]
+        return max(rows, key=lambda row: row[1])[0] if rows else None
+
+    def remember_options(
+        self, spawner_id: int, user_id: int, options: Mapping[str, str], at: datetime
+    ) -> None:
+        """Keep the accepted options of a start that makes no lease.
+
+        Raises ValueError when they are more than 4 KiB as JSON.
+        """
+        _refuse_large(options, MAX_OPTIONS_BYTES, "options")
+        values = {"user_id": user_id, "options": dict(options), "accepted_at": at}
+        mine = accepted_options.c.spawner_id == spawner_id
+        with self._write() as write:
+            changed = write.connection.execute(accepted_options.update().where(mine).values(values))
+            if not changed.rowcount:
+                write.connection.execute(
+                    accepted_options.insert().values(spawner_id=spawner_id, **values)
+                )
+            write.has_written = True
+
+    # What managers set
+
+    def save_groups(
+        self,
+        groups: Sequence[ResourceGroup],
+        weights: Mapping[str, int],
+        actor: str,
+        why: str,
+    ) -> None:
+        """Replace all resource groups and model weights.
+
+        Leases of a group that is no more keep its name and go on counting against it.
+
+        Raises ValueError, one sentence, for what is no tree, a name that comes twice and a
+        weight below 1: who edits groups shows it beside the form.
+        """
+        tree = GroupTree.of(groups)
+        if len(tree.groups) != len(groups):
+            names = [group.name for group in groups]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"group '{twice}' comes twice")
+        for model, weight in weights.items():
+            if weight < 1:
+                raise ValueError(f"the weight of '{model}' is at least 1, got {weight}")
+        group_rows = [group_to_row(group) for group in groups]
+        weight_rows = [{"gpu_model": model, "weight": n} for model, n in weights.items()]
+        with self._write() as write:
+            before = _groups_json(write.ledger.tree.groups.values(), write.ledger.weights)
+            write.replace_table(resource_groups, group_rows)
+            write.replace_table(model_weights, weight_rows)
+            after = _groups_json(groups, weights)
+            write.event(datetime.now(UTC), actor, "groups.saved", "groups", before, after, why)
+
+    def save_presets(self, shares: Sequence[str], actor: str, why: str) -> None:
+        """Replace the sizes that the picker offers, in this order.
+
+        Raises ValueError, one sentence, for a text that is no share of a GPU.
+        """
+        texts = []
+        for text in shares:
+            share = read_share(text)
+            if share is None or isinstance(share, CpuOnly):
+                raise ValueError(f"'{text[:64]}' is no share of a GPU")
+            texts.append(str(share))
+        texts = list(dict.fromkeys(texts))
+        rows = [{"position": n, "share": text} for n, text in enumerate(texts)]
+        with self._write() as write:
+            before = [str(share) for share in write.ledger.presets]
+            write.replace_table(presets, rows)
+            write.event(datetime.now(UTC), actor, "presets.saved", "presets", before, texts, why)
+
+    # Receipts and the audit
+
+    def put_receipt(self, lease_id: str, receipt: Mapping[str, Any], at: datetime) -> bool:
+        """Keep what a notebook verified; a later one replaces it. False without such a lease.
+
+        Raises ValueError when it is more than 64 KiB as JSON.
+        """
+        _refuse_large(receipt, MAX_RECEIPT_BYTES, "a receipt")
+        values = {"receipt": dict(receipt), "received_at": at}
+        mine = receipts.c.lease_id == lease_id
+        with self._write() as write:
+            known = write.connection.execute(select(leases.c.id).where(leases.c.id == lease_id))
+            if known.first() is None:
+                return False
+            changed = write.connection.execute(receipts.update().where(mine).values(values))
+            if not changed.rowcount:
+                write.connection.execute(receipts.insert().values(lease_id=lease_id, **values))
+            write.has_written = True
+        return True
+
+    def receipt(self, lease_id: str) -> Mapping[str, Any] | None:
+        query = select(receipts.c.receipt).where(receipts.c.lease_id == lease_id)
+        with self._read() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def events(self, after: int = 0, limit: int = 100) -> list[Event]:
+        """The audit in the order of writing, from the event behind number ``after``."""
+        query = events.select().where(events.c.id > after).order_by(events.c.id).limit(limit)
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+        return [event_from_row(row) for row in rows]
+
+    def check(self) -> None:
+        """Raise LedgerUnavailable when the ledger cannot be read or its write lock not had."""
+        with self._write():
+            pass
+        with self._read() as connection:
+            connection.execute(select(ledger_state.c.version)).scalar_one()
+
+    # Transactions
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        """A snapshot."""
+        with self._faults_named(), self._reading.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[WriteTransaction]:
+        """Hold the write lock; commit at the end if something was written."""
+        if not self._write_lock.acquire(timeout=self._wait_seconds):
+            raise errors.locked(self._url, self._wait_seconds)
+        try:
+            with self._faults_named():
+                write = self._begin_write()
+                try:
+                    yield write
+                    self._known = write.finish()
+                except BaseException:
+                    write.roll_back()
+                    raise
+        finally:
+            self._write_lock.release()
+
+    def _begin_write(self) -> WriteTransaction:
+        """Take the lock and make sure that the ledger in memory is the one on disk.
+
+        The connection is kept between writes. One that the server has closed meanwhile is
+        noticed here, before anything is written, and opened again once.
+        """
+        for is_last in (False, True):
+            try:
+                if self._writer is None:
+                    self._writer = self._writing.connect()
+                return WriteTransaction.begin(self._writer, self._statements, self._known)
+            except Exception as error:
+                fault = errors.fault_of(error, self._url, self._wait_seconds)
+                self._drop_writer()
+                if is_last or fault is None or fault.kind is not Fault.UNREACHABLE:
+                    raise
+        raise AssertionError
+
+    @contextmanager
+    def _faults_named(self) -> Iterator[None]:
+        """Translate, and after a fault begin with new connections, but for a lock's."""
+        try:
+            with errors.translated(self._url, self._wait_seconds):
+                yield
+        except LedgerUnavailable as fault:
+            if fault.kind is not Fault.LOCKED:
+                self._forget()
+            raise
+
+    def _drop_writer(self) -> None:
+        """Close the writer's connection. For who holds the write lock."""
+        if self._writer is not None:
+            self._writer.invalidate()
+            self._writer.close()
+            self._writer = None
+
+    def _forget(self) -> None:
+        """Close the connections that nobody uses, and know nothing of the ledger."""
+        self._known = None
+        self._reading.dispose()
+        self._writing.dispose()
+
+
+def _refuse_large(value: Mapping[str, Any], limit: int, name: str) -> None:
+    size = len(json.dumps(dict(value)).encode())
+    if size > limit:
+        raise ValueError(f"{name} of {size} bytes: at most {limit} are kept")
+
+
+def _groups_json(groups: Iterable[ResourceGroup], weights: Mapping[str, int]) -> dict[str, Any]:
+    return {"groups": [group_to_row(group) for group in groups], "weights": dict(weights)}

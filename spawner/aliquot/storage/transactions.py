@@ -1,0 +1,187 @@
+"""Transactions: the ledger in memory, and one write to it and to the disk at once.
+
+A *known* ledger is one that was read or made at a version. Within a transaction that holds
+the write lock it is exact if the version on disk is still its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+
+from aliquot.domain.books import Books
+from aliquot.domain.leases import Lease, LeaseState
+from aliquot.domain.quota import GroupTree
+from aliquot.domain.shares import read_share
+from aliquot.storage.prepared import LedgerStatements
+from aliquot.storage.rows import group_from_row, lease_from_row, lease_summary, lease_to_row
+from aliquot.storage.tables import (
+    IS_OPEN,
+    leases,
+    model_weights,
+    presets,
+    resource_groups,
+)
+from aliquot.storage.values import Ledger
+
+# Who acts when a lease changes with its server's state, rather than by anybody's request.
+HUB = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A ledger, and its open leases by the server that holds them.
+
+    ``by_server`` belongs to the one who writes: it is changed in place after a commit, and
+    the Known that it was part of is then dropped.
+    """
+
+    ledger: Ledger
+    by_server: dict[int, Lease]
+
+
+def load(connection: Connection, version: int) -> Known:
+    """Read the ledger, in a transaction in which ``version`` was read."""
+    groups = connection.execute(resource_groups.select().order_by(resource_groups.c.name))
+    tree = GroupTree.of(group_from_row(row) for row in groups.mappings())
+    weights = {row.gpu_model: row.weight for row in connection.execute(model_weights.select())}
+    texts = connection.execute(select(presets.c.share).order_by(presets.c.position)).scalars()
+    shares = tuple(share for text in texts if (share := read_share(text)) is not None)
+    query = leases.select().where(IS_OPEN).order_by(leases.c.reserved_at, leases.c.id)
+    open_leases = [lease_from_row(row) for row in connection.execute(query)]
+    ledger = Ledger(tree, Books(open_leases, tree), weights, shares, version)
+    return Known(ledger, {lease.server.spawner_id: lease for lease in open_leases})
+
+
+class WriteTransaction:
+    """One held write lock. What is written to disk is done to ``ledger`` at once."""
+
+    def __init__(
+        self, connection: Connection, statements: LedgerStatements, cursor: Any, known: Known
+    ) -> None:
+        self.connection = connection
+        self.known = known
+        self.ledger = known.ledger
+        self.has_written = False
+        self._is_stale = False
+        self._statements = statements
+        self._cursor = cursor
+        self._opened: list[Lease] = []
+        self._closed: list[Lease] = []
+
+    @classmethod
+    def begin(
+        cls, connection: Connection, statements: LedgerStatements, known: Known | None
+    ) -> WriteTransaction:
+        connection.begin()
+        cursor = connection.connection.cursor()
+        statements.lock_version.run(cursor, {})
+        version = cursor.fetchone()[0]
+        if known is None or known.ledger.version != version:
+            known = load(connection, version)
+        return cls(connection, statements, cursor, known)
+
+    def open_of(self, spawner_id: int) -> Lease | None:
+        """The lease that a server held when the transaction began."""
+        return self.known.by_server.get(spawner_id)
+
+    def open_by_id(self, lease_id: str) -> Lease | None:
+        held = self.known.by_server.values()
+        return next((lease for lease in held if lease.id == lease_id), None)
+
+    def insert(self, lease: Lease, actor: str, at: datetime) -> None:
+        """Raises ValueError for what the tables refuse, such as an id that was used before."""
+        dbapi: Any = self.connection.dialect.loaded_dbapi
+        try:
+            self._statements.insert_lease.run(self._cursor, lease_to_row(lease))
+        except dbapi.IntegrityError as error:
+            raise ValueError(f"lease {lease.id} cannot be written: {error}") from error
+        self.event(at, actor, "lease.reserved", lease.id, None, lease_summary(lease), "started")
+        self._count(1, self.ledger.books.with_lease(lease))
+        self._opened.append(lease)
+
+    def put_back(self, lease: Lease, why: str, at: datetime) -> None:
+        """Insert a lease that the books have lost, or open again one that was released."""
+        changed = self.connection.execute(
+            leases.update().where(leases.c.id == lease.id).values(lease_to_row(lease))
+        )
+        if not changed.rowcount:
+            self.connection.execute(leases.insert().values(lease_to_row(lease)))
+        self.event(at, HUB, "lease.readopted", lease.id, None, lease_summary(lease), why)
+        self._count(1, self.ledger.books.with_lease(lease))
+        self._opened.append(lease)
+
+    def activate(self, lease: Lease, at: datetime) -> None:
+        active = replace(lease, state=LeaseState.ACTIVE, active_at=at)
+        self._statements.activate.run(
+            self._cursor, {"lease_id": lease.id, "state": "active", "active_at": at}
+        )
+        before, after = {"state": lease.state.value}, {"state": "active"}
+        self.event(at, HUB, "lease.activated", lease.id, before, after, "server_answers")
+        self._count(1, self.ledger.books.without([lease.id]).with_lease(active))
+        self._opened.append(active)
+
+    def release(self, lease: Lease, why: str, at: datetime) -> None:
+        self._statements.release.run(
+            self._cursor,
+            {"lease_id": lease.id, "state": "released", "released_at": at, "released_why": why},
+        )
+        before, after = lease_summary(lease), {"state": "released"}
+        self.event(at, HUB, "lease.released", lease.id, before, after, why)
+        self._count(1, self.ledger.books.without([lease.id]))
+        self._closed.append(lease)
+
+    def replace_table(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Put these rows in the place of all. The ledger is loaded anew after it."""
+        self.connection.execute(table.delete())
+        if rows:
+            self.connection.execute(table.insert(), rows)
+        self.has_written = self._is_stale = True
+
+    def event(
+        self, at: datetime, actor: str, kind: str, about: str, before: Any, after: Any, why: str
+    ) -> None:
+        self._statements.insert_event.run(
+            self._cursor,
+            {
+                "at": at,
+                "actor": actor,
+                "kind": kind,
+                "object": about,
+                "before": before,
+                "after": after,
+                "why": why,
+            },
+        )
+        self.has_written = True
+
+    def finish(self) -> Known | None:
+        """Make it last, if anything was written. Returns the ledger as it is then, None when
+        it has to be loaded."""
+        if not self.has_written:
+            self.connection.rollback()
+            return self.known
+        self.connection.commit()
+        if self._is_stale:
+            return None
+        by_server = self.known.by_server
+        for lease in self._closed:
+            del by_server[lease.server.spawner_id]
+        for lease in self._opened:
+            by_server[lease.server.spawner_id] = lease
+        return Known(self.ledger, by_server)
+
+    def roll_back(self) -> None:
+        """Undo it all. A connection that cannot even do that is closed."""
+        try:
+            self.connection.rollback()
+        except Exception:
+            self.connection.invalidate()
+
+    def _count(self, changed_rows: int, books: Books) -> None:
+        """The triggers add one to the version for each changed row."""
+        version = self.ledger.version + changed_rows
+        self.ledger = replace(self.ledger, books=books, version=version)
