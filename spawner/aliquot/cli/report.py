@@ -1,0 +1,169 @@
+"""``aliquot report``: who holds what, read from the ledger; the Hub does not have to run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from aliquot.allocator import Allocator
+from aliquot.cli.deployment import deployment_options, read_deployment
+from aliquot.domain.inventory import Gpu, Inventory
+from aliquot.domain.judging import Unreadable
+from aliquot.domain.lease_json import utc_text
+from aliquot.domain.leases import Lease
+from aliquot.settings import Settings
+from aliquot.storage import Ledger, LedgerUnavailable, Store
+
+
+@click.command()
+@deployment_options("-f", "-c", "--config")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
+def report(config: Path | None, database: str | None, as_json: bool) -> None:
+    """Show who holds which GPU, and what groups and GPUs have left."""
+    settings = read_deployment(config, database).settings
+    try:
+        ledger = Store.open(
+            settings.database_url, busy_wait_seconds=settings.database_wait_seconds, migrate=False
+        ).ledger()
+    except LedgerUnavailable as error:
+        raise click.ClickException(str(error)) from error
+    now = datetime.now(UTC)
+    found = report_of(ledger, _inventory(settings), now)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _inventory(settings: Settings) -> Inventory | Unreadable:
+    return Allocator.from_settings(settings).inventory()
+
+
+def report_of(ledger: Ledger, inventory: Inventory | Unreadable, now: datetime) -> dict[str, Any]:
+    """The report as JSON has it. ``gpus`` is None when they cannot be read."""
+    readable = isinstance(inventory, Inventory)
+    leases = sorted(ledger.books.leases, key=lambda lease: lease.reserved_at)
+    return {
+        "at": utc_text(now),
+        "simulated": readable and inventory.simulated,
+        "gpu_state": None if readable else inventory.why,
+        "leases": [_lease(lease, now) for lease in leases],
+        "groups": [_group(name, ledger) for name in sorted(ledger.tree.groups)],
+        "gpus": [_gpu(gpu, ledger) for gpu in inventory.gpus] if readable else None,
+    }
+
+
+def _lease(lease: Lease, now: datetime) -> dict[str, Any]:
+    since = lease.active_at or lease.reserved_at
+    return {
+        "lease_id": lease.id,
+        "user": lease.user_name,
+        "server": lease.server.name,
+        "group": lease.group,
+        "share": lease.placement.words,
+        "charged_blocks": lease.charge.blocks,
+        "memory_mib": lease.placement.memory_mib,
+        "gpus": [
+            {"uuid": p.gpu_uuid, "model": p.gpu_model, "blocks": p.blocks, "mig_uuid": p.mig_uuid}
+            for p in lease.placement.pieces
+        ],
+        "state": lease.state.value,
+        "since": utc_text(since),
+        "age_seconds": max(0, round((now - since).total_seconds())),
+        "until": utc_text(lease.until),
+    }
+
+
+def _group(name: str, ledger: Ledger) -> dict[str, Any]:
+    group = ledger.tree.groups[name]
+    nominal = group.quota.nominal.whole_blocks_within
+    held = ledger.books.held_by_group(name).blocks
+    return {
+        "name": name,
+        "parent": group.parent,
+        "held_blocks": held,
+        "nominal_blocks": nominal,
+        "free_blocks": max(0, nominal - held),
+    }
+
+
+def _gpu(gpu: Gpu, ledger: Ledger) -> dict[str, Any]:
+    use = ledger.books.use_of(gpu.uuid)
+    profiles = Counter(device.profile for device in gpu.mig_devices)
+    taken = Counter(d.profile for d in gpu.mig_devices if d.uuid in use.mig_uuids)
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "model": gpu.model,
+        "mode": "mig" if gpu.mig_enabled else "blocks" if gpu.blocks_by else "whole",
+        "held_blocks": None if gpu.mig_enabled else use.blocks,
+        "sharers": use.sharers,
+        "slices": [
+            {"profile": profile, "held": taken[profile], "all": count}
+            for profile, count in profiles.items()
+        ],
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    console = Console()
+    # A pipe has no width of its own; a table cut to 80 columns would lose what it is for.
+    if not console.is_terminal:
+        console = Console(width=200)
+    mark = " (simulated)" if found["simulated"] else ""
+    leases = _table(f"Leases{mark}", "User", "Server", "Group", "Size", "GPU", "State", "For")
+    for lease in found["leases"]:
+        models = dict.fromkeys(gpu["model"] for gpu in lease["gpus"])
+        leases.add_row(
+            lease["user"],
+            lease["server"] or "(default)",
+            lease["group"],
+            f"{lease['share']}, {lease['memory_mib'] / 1024:.1f} GiB",
+            ", ".join(models),
+            lease["state"],
+            age(lease["age_seconds"]),
+        )
+    if found["leases"]:
+        console.print(leases)
+    else:
+        console.print("Nobody holds a GPU.")
+    groups = _table("Groups, in blocks", "Group", "Under", "Held", "Quota", "Free")
+    for group in found["groups"]:
+        numbers = (group["held_blocks"], group["nominal_blocks"], group["free_blocks"])
+        groups.add_row(group["name"], group["parent"] or "", *map(str, numbers))
+    if found["groups"]:
+        console.print(groups)
+    else:
+        console.print("No group has GPU quota yet.")
+    if found["gpus"] is None:
+        console.print(f"GPUs cannot be read: {found['gpu_state']}", markup=False)
+        return
+    gpus = _table(f"GPUs{mark}", "GPU", "Model", "Held", "UUID")
+    for gpu in found["gpus"]:
+        slices = (f"{s['held']} of {s['all']} {s['profile']}" for s in gpu["slices"])
+        held = ", ".join(slices) or "no slices"
+        if gpu["mode"] != "mig":
+            held = f"{gpu['held_blocks']} of 100 blocks, {gpu['sharers']} notebooks"
+        gpus.add_row(str(gpu["index"]), gpu["model"], held, gpu["uuid"])
+    console.print(gpus)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def age(seconds: int) -> str:
+    """``2 d 3 h``, ``3 h 5 min``, ``5 min``, ``under a minute``: the two largest units."""
+    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
+    parts = [f"{n} {unit}" for n, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if n]
+    return " ".join(parts[:2]) or "under a minute"
