@@ -19,8 +19,6 @@ _GONE = frozenset(
         pynvml.NVML_ERROR_GPU_IS_LOST,
         pynvml.NVML_ERROR_RESET_REQUIRED,
         pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
-        pynvml.NVML_ERROR_OPERATING_SYSTEM,
-        pynvml.NVML_ERROR_UNKNOWN,
     }
 )
 

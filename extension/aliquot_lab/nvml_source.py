@@ -12,11 +12,14 @@ What can be measured depends on the piece:
   card's memory, called so; the load is the whole card's;
 - a whole GPU: everything.
 
-One GPU of several that fails has no figures and a reason. If none answers, SourceLost.
+One GPU of several that fails has no figures and a reason, and is looked for again after a
+while; MIG slices come and go, and a GPU that was reset needs new handles. If none answers,
+SourceLost.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -64,8 +67,10 @@ class NvmlSource:
 
     simulated = False
 
-    def __init__(self, lease: Lease, session: Session) -> None:
+    def __init__(self, lease: Lease, session: Session, *, find_again_seconds: float = 30.0) -> None:
         self._lease = lease
+        self._find_again_seconds = find_again_seconds
+        self._find_again_at = 0.0
         self._session = session
         self._devices: list[_Device] = []
         self._is_open = False
@@ -76,6 +81,7 @@ class NvmlSource:
             pynvml.nvmlInit()
             self._is_open = True
             self._devices = [self._find(piece) for piece in self._lease.pieces]
+            self._find_again_at = time.monotonic() + self._find_again_seconds
         except pynvml.NVMLError as error:
             self.close()
             raise SourceLost(reason_of(code_of(error))) from error
@@ -118,12 +124,13 @@ class NvmlSource:
             try:
                 figures.append(self._read_device(device, slow))
             except pynvml.NVMLError as error:
-                if not is_gone(error):
-                    raise
                 losses.append(reason_of(code_of(error)))
                 figures.append(_without_figures(device.piece, losses[-1]))
         if losses and len(losses) == len(figures):
             raise SourceLost(losses[0])
+        is_partial = bool(losses) or any(device.absent for device in self._devices)
+        if is_partial and time.monotonic() >= self._find_again_at:
+            self.open()
         return figures
 
     def _read_device(self, device: _Device, slow: bool) -> DeviceFigures:
@@ -194,7 +201,9 @@ def _handle_memory(device: _Device, scope: Scope, reason: Sentence | None) -> Me
             device.memory_version = None
             info = pynvml.nvmlDeviceGetMemoryInfo(device.handle)
     except pynvml.NVMLError as error:
-        if is_gone(error):
+        # Every device tells its memory. Unless that is forbidden, a failure means that the
+        # device is not there any more, whichever code the driver has for it.
+        if code_of(error) != pynvml.NVML_ERROR_NO_PERMISSION:
             raise
         return Memory(None, None, scope, reason_of(code_of(error)))
     return Memory(_mib(info.used), _mib(info.total), scope, reason)

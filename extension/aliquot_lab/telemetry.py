@@ -26,6 +26,8 @@ from aliquot_lab.sources import LazySource
 from aliquot_lab.usage_message import snapshot_without_source, usage_message
 
 _QUEUE_MESSAGES = 4
+# A server's first second belongs to the person who waits for it.
+_START_DELAY_SECONDS = 1.0
 _SILENCE_SECONDS = 3.0
 
 
@@ -79,7 +81,7 @@ class Telemetry:
         self._loop = asyncio.get_running_loop()
         self.receipts.start()
         if self._sampler:
-            self._sampler.start()
+            self._loop.call_later(_START_DELAY_SECONDS, self._sampler.start)
 
     def stop(self) -> None:
         self._loop = None

@@ -271,6 +271,68 @@ def test_one_lost_gpu_of_two_leaves_the_other_s_figures(nvml_scenario, start_ser
     assert usage["devices"][1]["memory_reason"].startswith("This GPU fell off the bus.")
 
 
+FIND_AGAIN = """
+from aliquot_lab.lease import parse_lease
+from aliquot_lab.nvml_source import NvmlSource
+from aliquot_lab.own_processes import session_of_server
+source = NvmlSource(parse_lease({lease!r}), session_of_server(), find_again_seconds=0)
+source.open()
+def read():
+    return [figures.memory.used_mib for figures in source.read(slow=True)]
+result = read()
+"""
+
+
+def test_a_slice_that_was_made_anew_is_found_again(nvml_scenario):
+    machine = nvml_scenario("a100-mig-mixed")
+    machine.edit("used_mib 6144-9216/20", "used_mib 7000")
+    whole_machine = machine.path.read_text()
+    session = machine.session()
+    assert session.ask(FIND_AGAIN.format(lease=slices(A100_1G, A100_3G))) == [512, 7000]
+
+    machine.edit(f"mig_device {A100_1G['mig_uuid']}", "mig_device MIG-other")
+    assert session.ask("result = read()") == [None, 7000]
+
+    machine.rewrite(whole_machine)
+    session.ask("result = read()")
+    assert session.ask("result = read()") == [512, 7000]
+
+
+def test_an_unknown_error_of_a_slow_value_costs_that_value_only(nvml_scenario, start_server):
+    machine = nvml_scenario("h200-mig")
+    machine.add("fail nvmlDeviceGetPowerUsage UNKNOWN")
+    server = start_server(slices(H200_3G), machine.env)
+
+    (device,) = live(server)
+
+    assert device["memory_used_mib"] == 8192
+    assert (device["power_watts"], device["temperature_celsius"]) == (None, 44)
+    assert device["card_reason"] == "The driver answered with an error (UNKNOWN)."
+
+
+def test_gpu_prints_in_the_kernel_what_the_server_measures(nvml_scenario, start_server, kernel_of):
+    machine = nvml_scenario("h200-mig")
+    machine.edit("metric 2 30-90/20", "metric 2 63.4")
+    server = start_server(slices(H200_3G, H200_1G), machine.env)
+    printed: list[str] = []
+
+    kernel_of(server).execute_interactive(
+        "%load_ext aliquot_lab\n%gpu",
+        output_hook=lambda message: printed.append(message["content"].get("text", "")),
+        timeout=30,
+    )
+
+    assert "".join(printed).splitlines() == [
+        "H200 · 3g.71gb",
+        "  memory 8.0 of 69.5 GiB (this slice) · 63 % busy (this slice)"
+        " · 240 W, 44 °C (whole card)",
+        "H200 · 1g.18gb",
+        "  memory 0.0 of 16.0 GiB (this slice) · busy – · 240 W, 44 °C (whole card)",
+        "  The driver gave no value for this moment.",
+        "Memory enforced: by hardware. Compute enforced: by hardware. By: MIG.",
+    ]
+
+
 def test_a_driver_that_hangs_delays_no_answer(nvml_scenario, start_server):
     machine = nvml_scenario("h200-mig")
     server = start_server(slices(H200_3G), machine.env)
