@@ -30,7 +30,7 @@ from aliquot.domain.refusals import (
     Remedy,
     RemedyKind,
 )
-from aliquot.domain.shares import Blocks, Memory, Slice
+from aliquot.domain.shares import Blocks, Memory, Share, Slice
 
 # Reasons that no other request of this person could get around.
 _FINAL = {
@@ -71,11 +71,12 @@ class _Search:
     def all(self, refusal: Refusal) -> Iterator[Remedy]:
         """Remedies in the order of their kinds, each at most once."""
         if refusal.reason not in _FINAL:
-            yield from self._smaller(refusal)
-            yield from self._other_piece()
+            yield from self._smaller()
+            yield from self._other_piece(refusal)
             yield from self._any_model()
             yield from self._other_group()
-            yield from self._books_of_later()
+            if refusal.reason.depends_on_books:
+                yield from self._books_of_later()
         else:
             yield Remedy(RemedyKind.ASK_ADMIN)
         yield WITHOUT_GPU
@@ -89,85 +90,92 @@ class _Search:
         assert not isinstance(inventory, Unreadable)
         return inventory
 
-    def _smaller(self, refusal: Refusal) -> Iterator[Remedy]:
-        share = self.ask.share
-        if isinstance(share, Slice):
-            for profile in self._profiles_below(share.profile):
-                ask = self.ask.with_share(Slice(profile))
-                if (grant := self._granted(ask)) is not None:
-                    yield _remedy(RemedyKind.SMALLER, ask, grant)
-                    return
-            return
-        asked = share.count if isinstance(share, Blocks) else self._blocks_asked(refusal)
-        ask = self.ask.with_share(Blocks(1))
-        count = self._most_blocks(ask, refusal, asked - 1)
-        if count:
-            ask = self.ask.with_share(Blocks(count))
-            grant = self._granted(ask)
-            assert grant is not None
+    def _smaller(self) -> Iterator[Remedy]:
+        asks = [self._slice_below(), self._blocks_below()]
+        granted = [(ask, grant) for ask in asks if ask and (grant := self._granted(ask))]
+        if granted:
+            ask, grant = max(granted, key=lambda pair: pair[1].placement.memory_mib)
             yield _remedy(RemedyKind.SMALLER, ask, grant)
 
-    def _blocks_asked(self, refusal: Refusal) -> int:
-        """How many blocks a memory share was, at most a machine's worth."""
-        asked = refusal.numbers.get("asked_blocks")
-        return asked if isinstance(asked, int) else len(self._inventory().gpus) * BLOCKS_PER_GPU
+    def _slice_below(self) -> Ask | None:
+        """The largest smaller slice that is granted, for who asked a slice or memory."""
+        share, inventory = self.ask.share, self._inventory()
+        profiles = inventory.profiles
+        match share:
+            case Slice(profile):
+                if profile in profiles:
+                    profiles = profiles[: profiles.index(profile)]
+            case Memory():
+                sizes = inventory.profile_memory_mib
+                profiles = tuple(name for name in profiles if sizes[name] < share.mib)
+            case _:
+                return None
+        asks = (self.ask.with_share(Slice(profile)) for profile in reversed(profiles))
+        return next((ask for ask in asks if self._granted(ask)), None)
 
-    def _most_blocks(self, ask: Ask, refusal: Refusal, most: int) -> int:
-        """The largest count up to ``most`` that is granted; 0 for none.
+    def _blocks_below(self) -> Ask | None:
+        """The largest smaller number of blocks that is granted, for who asked blocks or memory.
 
-        The refusal's own numbers are tried first, since the answer is nearly always one of
-        them; whole GPUs next, then by halving. Grants are not strictly monotonic in the
-        count (a machine may offer whole GPUs only), so halving gives a granted count, and
-        the largest where the grants below it are unbroken.
+        Within a hundred a larger share is never easier, so the hundreds are gone through
+        from above and the largest count in the first that grants any is found by halving.
         """
-        most = min(most, len(self._inventory().gpus) * BLOCKS_PER_GPU)
-        hints = {n for n in refusal.numbers.values() if isinstance(n, int) and 0 < n <= most}
-        wholes = range(BLOCKS_PER_GPU, most + 1, BLOCKS_PER_GPU)
-        for count in sorted(hints, reverse=True):
-            if self._granted(ask.with_share(Blocks(count))) is None:
-                continue
-            if count == most or self._granted(ask.with_share(Blocks(count + 1))) is None:
-                return count
-        low, high = 0, most
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._granted(ask.with_share(Blocks(middle))) is not None:
-                low = middle
-            else:
-                high = middle - 1
-        for count in reversed(wholes):
-            if count <= low:
-                break
-            if self._granted(ask.with_share(Blocks(count))) is not None:
-                return count
-        return low
+        share, pools = self.ask.share, self._inventory().pools
+        match share:
+            case Blocks():
+                below = share.count
+            case Memory():
+                below = max((pool[0].blocks_for_memory(share.mib) for pool in pools), default=0)
+            case _:
+                return None
+        most = min(below - 1, max(map(len, pools), default=1) * BLOCKS_PER_GPU)
 
-    def _profiles_below(self, profile: str) -> tuple[str, ...]:
-        """The profiles smaller than one, largest first; all for one that does not exist."""
-        profiles = self._inventory().profiles
-        if profile in profiles:
-            profiles = profiles[: profiles.index(profile)]
-        return tuple(reversed(profiles))
+        def grants(count: int) -> bool:
+            return self._granted(self.ask.with_share(Blocks(count))) is not None
 
-    def _other_piece(self) -> Iterator[Remedy]:
+        for base in range(most // BLOCKS_PER_GPU * BLOCKS_PER_GPU, -1, -BLOCKS_PER_GPU):
+            low, high = base, min(most, base + BLOCKS_PER_GPU - 1)
+            if low < high and grants(low + 1):
+                low += 1
+                while low < high:
+                    middle = (low + high + 1) // 2
+                    if grants(middle):
+                        low = middle
+                    else:
+                        high = middle - 1
+                return self.ask.with_share(Blocks(low))
+            if base and grants(base):
+                return self.ask.with_share(Blocks(base))
+        return None
+
+    def _other_piece(self, refusal: Refusal) -> Iterator[Remedy]:
         share, inventory = self.ask.share, self._inventory()
         options: list[Ask] = []
         if isinstance(share, Slice):
-            memory = {
-                device.profile: device.memory_mib
-                for gpu in inventory.gpus
-                for device in gpu.mig_devices
-            }
-            if share.profile in memory:
-                megabytes = memory[share.profile] * (1 << 20) // 1_000_000
+            if (mib := inventory.profile_memory_mib.get(share.profile)) is not None:
+                megabytes = mib * (1 << 20) // 1_000_000
                 options.append(replace(self.ask, share=Memory(megabytes), model=None))
-        elif isinstance(share, Blocks) and not self.ask.isolated:
-            options.append(replace(self.ask, isolated=True, model=None))
         elif self.ask.isolated:
             options.append(replace(self.ask, isolated=False))
+        elif isinstance(share, Blocks):
+            options.append(replace(self.ask, isolated=True, model=None))
+        if refusal.reason in (Reason.BLOCKS_NOT_OFFERED, Reason.NOTHING_ISOLATED):
+            options.append(self.ask.with_share(self._whole_gpus(share)))
         for ask in options:
             if (grant := self._granted(ask)) is not None:
                 yield _remedy(RemedyKind.OTHER_PIECE, ask, grant)
+                return
+
+    def _whole_gpus(self, share: Share) -> Blocks:
+        """The whole GPUs that carry a share of blocks or memory."""
+        match share:
+            case Blocks(count):
+                blocks = count
+            case Memory():
+                gpus = self._inventory().gpus
+                blocks = min(gpu.blocks_for_memory(share.mib) for gpu in gpus)
+            case _:
+                blocks = BLOCKS_PER_GPU
+        return Blocks(-(-blocks // BLOCKS_PER_GPU) * BLOCKS_PER_GPU)
 
     def _any_model(self) -> Iterator[Remedy]:
         if self.ask.model is None:
@@ -190,15 +198,15 @@ class _Search:
         leases = self.situation.books.leases
         own = [lease for lease in leases if lease.user_id == self.person.user_id]
         own.sort(key=lambda lease: (lease.charge.blocks, lease.reserved_at, lease.id))
-        stopping = next(([lease] for lease in own[:_MOST_HOLDERS] if self._grants_without([lease])), None)
+        stopping = next(
+            ([lease] for lease in own[:_MOST_HOLDERS] if self._grants_without([lease])), None
+        )
         if stopping is None and len(own) > 1 and self._grants_without(own):
             stopping = own
         if stopping is not None:
             servers = ", ".join(lease.server.name or "default" for lease in stopping)
             blocks = sum(lease.charge.blocks for lease in stopping)
-            yield Remedy(
-                RemedyKind.STOP_OWN, {"servers": servers, "held_blocks": blocks}, self.ask
-            )
+            yield Remedy(RemedyKind.STOP_OWN, {"servers": servers, "held_blocks": blocks}, self.ask)
         others = [lease for lease in leases if lease.user_id != self.person.user_id]
         ending = sorted(
             (lease for lease in others if lease.until is not None),
@@ -233,9 +241,7 @@ class _Search:
 
     def _grants_without(self, leases: list[Lease]) -> bool:
         books = self.situation.books.without({lease.id for lease in leases})
-        return isinstance(
-            judge(self.ask, self.person, self.situation.with_books(books)), Grant
-        )
+        return isinstance(judge(self.ask, self.person, self.situation.with_books(books)), Grant)
 
 
 def _remedy(kind: RemedyKind, ask: Ask, grant: Grant) -> Remedy:

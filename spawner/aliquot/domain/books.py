@@ -93,9 +93,7 @@ class Books:
         for piece in lease.placement.pieces:
             use = self._by_gpu.get(piece.gpu_uuid, _UNUSED)
             if piece.mig_uuid is None:
-                use = GpuUse(
-                    use.blocks + sign * piece.blocks, use.sharers + sign, use.mig_uuids
-                )
+                use = GpuUse(use.blocks + sign * piece.blocks, use.sharers + sign, use.mig_uuids)
             elif sign > 0:
                 use = GpuUse(use.blocks, use.sharers, use.mig_uuids | {piece.mig_uuid})
             else:

@@ -11,6 +11,7 @@ counts as, so that one quota can span models; it is a whole number, which keeps 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 UNITS_PER_GPU = 1400
 BLOCKS_PER_GPU = 100
@@ -60,6 +61,7 @@ def cost_of_blocks(blocks: int) -> Cost:
     return Cost(UNITS_PER_BLOCK * blocks, UNITS_PER_BLOCK * blocks)
 
 
+@cache
 def cost_of_slice(
     compute_slices: int, compute_slots: int, memory_slices: int, memory_slots: int
 ) -> Cost:

@@ -100,6 +100,20 @@ class Inventory:
         return {gpu.uuid: gpu for gpu in self.gpus}
 
     @cached_property
+    def order(self) -> dict[str, int]:
+        """Where each GPU stands, by UUID."""
+        return {gpu.uuid: place for place, gpu in enumerate(self.gpus)}
+
+    @cached_property
+    def pools(self) -> tuple[tuple[Gpu, ...], ...]:
+        """The GPUs that may be combined: of one model, on one node, not in MIG mode."""
+        pools: dict[tuple[str, str], list[Gpu]] = {}
+        for gpu in self.gpus:
+            if not gpu.mig_enabled:
+                pools.setdefault((gpu.node, gpu.model), []).append(gpu)
+        return tuple(tuple(pools[key]) for key in sorted(pools))
+
+    @cached_property
     def models(self) -> tuple[str, ...]:
         """The models present, in the order of their first GPU."""
         return tuple(dict.fromkeys(gpu.model for gpu in self.gpus))
@@ -113,3 +127,13 @@ class Inventory:
             for device in gpu.mig_devices
         }
         return tuple(sorted(size, key=size.__getitem__))
+
+    @cached_property
+    def profile_memory_mib(self) -> dict[str, int]:
+        """The memory of each MIG profile present: of its smallest instance."""
+        memory: dict[str, int] = {}
+        for gpu in self.gpus:
+            for device in gpu.mig_devices:
+                known = memory.get(device.profile, device.memory_mib)
+                memory[device.profile] = min(known, device.memory_mib)
+        return memory

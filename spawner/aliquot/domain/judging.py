@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from aliquot.domain.books import Books
 from aliquot.domain.currency import NOTHING, Cost
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.leases import Person, Placement
 from aliquot.domain.placement import NoRoom, place
-from aliquot.domain.quota import ALL_KINDS, GroupTree
+from aliquot.domain.quota import GroupTree
 from aliquot.domain.refusals import Ask, Reason, Refusal
-from aliquot.domain.shares import Blocks, CpuOnly, Kind, Slice
+from aliquot.domain.shares import ALL_KINDS, Blocks, CpuOnly, Kind, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ def judge(ask: Ask, person: Person, situation: Situation) -> Decision:
 
     With no group named, the person's groups are tried by name and the first grant wins; if
     none grants, the answer of lowest harm is told: a wait, an approval, then the refusal of
-    the highest precedence number, since that group came closest.
+    the highest precedence number, since that group came closest. With no model named, one
+    that weighs less is taken where the best fit weighs more than a quota allows.
     """
     if isinstance(ask.share, CpuOnly):
         return Grant(Placement(()), NOTHING, None)
@@ -98,18 +100,30 @@ def judge(ask: Ask, person: Person, situation: Situation) -> Decision:
     if not mine:
         return Refusal(Reason.NO_GROUP, {"person": person.name})
     if ask.group is not None and ask.group not in mine:
-        return Refusal(
-            Reason.NOT_YOUR_GROUP, {"group": ask.group[:64], "groups": ", ".join(mine)}
-        )
+        return Refusal(Reason.NOT_YOUR_GROUP, {"group": ask.group[:64], "groups": ", ".join(mine)})
     best: Decision | None = None
     for group in (ask.group,) if ask.group is not None else mine:
         decision = _judge_in(ask, person, group, situation, inventory)
         if isinstance(decision, Grant):
             return decision
+        for lighter in _lighter_models(ask, situation, inventory):
+            on_it = _judge_in(replace(ask, model=lighter), person, group, situation, inventory)
+            if isinstance(on_it, Grant):
+                return on_it
         if best is None or _closeness(decision) > _closeness(best):
             best = decision
     assert best is not None
     return best
+
+
+def _lighter_models(ask: Ask, situation: Situation, inventory: Inventory) -> tuple[str, ...]:
+    """The models to try where the best fit on any of them was refused, the lightest first."""
+    if ask.model is not None:
+        return ()
+    weight = {model: situation.weights.get(model, 1) for model in inventory.models}
+    if len(set(weight.values())) == 1:
+        return ()
+    return tuple(sorted(inventory.models, key=weight.__getitem__))
 
 
 def _closeness(decision: Decision) -> tuple[int, int]:
@@ -125,17 +139,14 @@ def _judge_in(
     kinds = frozenset.intersection(
         ALL_KINDS, *(situation.tree.groups[name].quota.kinds for name in path)
     )
-    offered = restricted(inventory, kinds)
-    found = place(ask.share, offered, situation.books, model=ask.model, isolated=ask.isolated)
-    ideal = found
+    place_on = partial(place, ask.share, inventory, model=ask.model, isolated=ask.isolated)
+    found = ideal = place_on(situation.books, kinds=kinds)
     if isinstance(found, NoRoom):
-        empty = Books((), situation.tree)
-        ideal = place(ask.share, offered, empty, model=ask.model, isolated=ask.isolated)
+        nobody = Books((), situation.tree)
+        ideal = place_on(nobody, kinds=kinds)
         if isinstance(ideal, NoRoom):
-            return _never(ask, group, kinds, inventory, empty, ideal)
-    assert isinstance(ideal, Placement)
-    if Kind.WHOLE in ideal.kinds - kinds:
-        return _kind_refused(group, kinds)
+            may_else = isinstance(place_on(nobody), Placement)
+            return _kind_refused(group, kinds) if may_else else _never(ask, inventory, ideal)
     charge = situation.charge_for(ideal)
     over = _over_a_limit(charge, person, path, situation)
     if over is not None:
@@ -202,23 +213,13 @@ def _over_a_limit(
     return None
 
 
-def _never(
-    ask: Ask,
-    group: str,
-    kinds: frozenset[Kind],
-    inventory: Inventory,
-    empty: Books,
-    ideal: NoRoom,
-) -> Refusal:
-    """Why a share has no place even on an empty machine."""
+def _never(ask: Ask, inventory: Inventory, ideal: NoRoom) -> Refusal:
+    """Why a share has no place even on an empty machine, whatever the kind of piece."""
     share = ask.share
     if ask.model is not None and ask.model not in inventory.models:
         return Refusal(
             Reason.UNKNOWN_MODEL, {"model": ask.model[:64], "models": ", ".join(inventory.models)}
         )
-    everything = place(share, inventory, empty, model=ask.model, isolated=ask.isolated)
-    if isinstance(everything, Placement):
-        return _kind_refused(group, kinds)
     if isinstance(share, Slice):
         return Refusal(
             Reason.UNKNOWN_PROFILE,
@@ -231,9 +232,7 @@ def _never(
         not isinstance(share, Blocks) or share.rest
     ):
         return Refusal(Reason.BLOCKS_NOT_OFFERED, {"asked": str(share)})
-    return Refusal(
-        Reason.TOO_LARGE, {"asked": str(share), "largest_blocks": ideal.largest_blocks}
-    )
+    return Refusal(Reason.TOO_LARGE, {"asked": str(share), "largest_blocks": ideal.largest_blocks})
 
 
 def _kind_refused(group: str, kinds: frozenset[Kind]) -> Refusal:
@@ -246,7 +245,11 @@ def _no_room(ask: Ask, ideal: Placement, found: NoRoom) -> Refusal:
     if ideal.pieces[0].profile is not None:
         return Refusal(
             Reason.NO_FREE_SLICE,
-            {"asked": str(ask.share), "free_count": found.free_slices, "all_count": found.all_slices},
+            {
+                "asked": str(ask.share),
+                "free_count": found.free_slices,
+                "all_count": found.all_slices,
+            },
         )
     asked = sum(piece.blocks for piece in ideal.pieces)
     numbers = {
@@ -257,23 +260,3 @@ def _no_room(ask: Ask, ideal: Placement, found: NoRoom) -> Refusal:
     if found.free_blocks >= asked:
         return Refusal(Reason.FRAGMENTED, numbers)
     return Refusal(Reason.NO_ROOM, numbers)
-
-
-def restricted(inventory: Inventory, kinds: frozenset[Kind]) -> Inventory:
-    """The inventory without the pieces of kinds that are not allowed.
-
-    Whole GPUs cannot be taken out of it (blocks need the same GPUs): who places checks them.
-    """
-    if kinds >= {Kind.SLICE, Kind.BLOCKS}:
-        return inventory
-    return replace(
-        inventory,
-        gpus=tuple(
-            replace(
-                gpu,
-                mig_devices=gpu.mig_devices if Kind.SLICE in kinds else (),
-                blocks_by=gpu.blocks_by if Kind.BLOCKS in kinds else None,
-            )
-            for gpu in inventory.gpus
-        ),
-    )

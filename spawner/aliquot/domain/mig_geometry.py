@@ -156,6 +156,6 @@ def geometry_for(product: str, pci_device_id: str | None = None) -> Geometry | N
         key=lambda pair: -len(pair[0]),
     )
     for name, geometry in by_length:
-        if bare == name or bare.startswith(name + " ") or bare.startswith(name + "-mig"):
+        if bare == name or bare.startswith((name + " ", name + "-mig")):
             return geometry
     return None

@@ -13,16 +13,15 @@ User Guide, device enumeration).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import assert_never
 
 from aliquot.domain.books import Books
 from aliquot.domain.currency import BLOCKS_PER_GPU, ONE_GPU, cost_of_blocks
 from aliquot.domain.inventory import Gpu, Inventory, MigDevice
 from aliquot.domain.leases import Piece, Placement
-from aliquot.domain.shares import Blocks, CpuOnly, Memory, Share, Slice
+from aliquot.domain.shares import ALL_KINDS, Blocks, CpuOnly, Kind, Memory, Share, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,116 +36,121 @@ class NoRoom:
 
 
 def place(
-    share: Share, inventory: Inventory, books: Books, *, model: str | None, isolated: bool
+    share: Share,
+    inventory: Inventory,
+    books: Books,
+    *,
+    model: str | None = None,
+    isolated: bool = False,
+    kinds: frozenset[Kind] = ALL_KINDS,
 ) -> Placement | NoRoom:
     """Find the pieces of a share.
 
-    ``model`` restricts the GPUs; ``isolated`` asks for hardware isolation, that is a MIG
-    instance or whole GPUs. CpuOnly has an empty placement.
+    ``model`` restricts the GPUs, ``kinds`` the sorts of piece; ``isolated`` asks for hardware
+    isolation, that is a MIG instance or whole GPUs. CpuOnly has an empty placement.
     """
-    gpus = tuple(gpu for gpu in inventory.gpus if model is None or gpu.model == model)
+    room = _Room(inventory, books, model, kinds)
     match share:
         case CpuOnly():
             return Placement(())
         case Slice(profile):
-            return _place_slice(gpus, books, lambda _gpu, device: device.profile == profile)
+            return _place_slice(room, lambda _gpu, device: device.profile == profile)
         case Blocks() if isolated and share.count < BLOCKS_PER_GPU:
-            return _place_isolated_blocks(gpus, books, share.count)
+            return _place_isolated_blocks(room, share.count)
         case Blocks():
-            return _place_blocks(gpus, books, lambda _gpu: share.count, isolated)
+            return _place_blocks(room, lambda _gpu: share.count, isolated)
         case Memory():
-            return _place_memory(gpus, books, share.mib, isolated)
+            return _place_memory(room, share.mib, isolated)
         case _:
             assert_never(share)
 
 
-def free_blocks_of(gpu: Gpu, books: Books) -> int:
-    """Blocks that can still be given out of a GPU, 0 for one in MIG mode."""
-    return 0 if gpu.mig_enabled else max(0, BLOCKS_PER_GPU - books.use_of(gpu.uuid).blocks)
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What may be given: the machine, less what the books, the model and the kinds rule out."""
 
+    inventory: Inventory
+    books: Books
+    model: str | None
+    kinds: frozenset[Kind]
 
-def _room_for_rest(gpu: Gpu, books: Books) -> int:
-    """Blocks free for a share of less than a GPU."""
-    if gpu.blocks_by is None:
-        return 0
-    if gpu.max_sharers is not None and books.use_of(gpu.uuid).sharers >= gpu.max_sharers:
-        return 0
-    return free_blocks_of(gpu, books)
+    def pools(self) -> Iterator[tuple[Gpu, ...]]:
+        for pool in self.inventory.pools:
+            if self.model in (None, pool[0].model):
+                yield pool
 
-
-def _is_wholly_free(gpu: Gpu, books: Books) -> bool:
-    return not gpu.mig_enabled and books.use_of(gpu.uuid).is_free
-
-
-def _pools(gpus: Iterable[Gpu]) -> Iterator[tuple[Gpu, ...]]:
-    """GPUs that may be combined: one model on one node."""
-
-    def key(gpu: Gpu) -> tuple[str, str]:
-        return gpu.node, gpu.model
-
-    for _, pool in groupby(sorted(gpus, key=key), key=key):
-        yield tuple(pool)
+    def free_in(self, pool: tuple[Gpu, ...]) -> tuple[list[Gpu], list[tuple[int, Gpu]]]:
+        """The wholly free GPUs, and every GPU with the blocks that a share of less than a
+        GPU could have there (free ones among them)."""
+        free: list[Gpu] = []
+        parts: list[tuple[int, Gpu]] = []
+        blocks_allowed = Kind.BLOCKS in self.kinds
+        for gpu in pool:
+            use = self.books.use_of(gpu.uuid)
+            if use.mig_uuids:
+                # Out of MIG mode since these were leased: nothing is sold twice meanwhile.
+                continue
+            if use.is_free:
+                free.append(gpu)
+            if not blocks_allowed or gpu.blocks_by is None or use.blocks >= BLOCKS_PER_GPU:
+                continue
+            if gpu.max_sharers is None or use.sharers < gpu.max_sharers:
+                parts.append((BLOCKS_PER_GPU - use.blocks, gpu))
+        return free, parts
 
 
 def _place_blocks(
-    gpus: tuple[Gpu, ...], books: Books, blocks_on: Callable[[Gpu], int], isolated: bool
+    room: _Room, blocks_on: Callable[[Gpu], int], isolated: bool
 ) -> Placement | NoRoom:
     """``blocks_on`` tells how many blocks the share is on a GPU: memory differs by model."""
     best: tuple[tuple[int, int, int], Placement] | None = None
-    for pool in _pools(gpus):
+    for pool in room.pools():
         wanted = blocks_on(pool[0])
         wholes, rest = divmod(wanted, BLOCKS_PER_GPU)
         if rest and isolated:
             wholes, rest = wholes + 1, 0
-        free = [gpu for gpu in pool if _is_wholly_free(gpu, books)]
-        free_uuids = {gpu.uuid for gpu in free}
-        host: Gpu | None = None
-        if rest:
-            room = [
-                (left, gpu.index, gpu)
-                for gpu in pool
-                if (left := _room_for_rest(gpu, books) - rest) >= 0
-            ]
-            # A free GPU hosts the rest only if enough others stay for the whole ones.
-            room = [
-                entry for entry in room if len(free) - (entry[2].uuid in free_uuids) >= wholes
-            ]
-            if not room:
-                continue
-            left, _, host = min(room, key=lambda entry: entry[:2])
-        elif len(free) < wholes:
+        if wholes > len(pool) or (wholes and Kind.WHOLE not in room.kinds):
             continue
-        else:
-            left = 0
+        free, parts = room.free_in(pool)
+        left, host = 0, None
+        if rest:
+            # A free GPU hosts the rest only if enough others stay for the whole ones.
+            spare = len(free) > wholes
+            fitting = [
+                (blocks - rest, gpu.index, gpu)
+                for blocks, gpu in parts
+                if blocks >= rest and (spare or gpu not in free)
+            ]
+            if not fitting:
+                continue
+            left, _, host = min(fitting, key=lambda entry: entry[:2])
         chosen = [gpu for gpu in free if gpu is not host][:wholes]
+        if len(chosen) < wholes:
+            continue
         pieces = [_blocks_piece(gpu, BLOCKS_PER_GPU) for gpu in chosen]
         if host is not None:
             pieces.append(_blocks_piece(host, rest))
-        first = (*chosen, *([host] if host is not None else ()))[0]
-        rank = (wanted, left, _order_of(gpus, first))
+        rank = (wanted, left, room.inventory.order[pieces[0].gpu_uuid])
         if best is None or rank < best[0]:
             best = rank, Placement(tuple(pieces))
-    if best is not None:
-        return best[1]
-    return _no_blocks(gpus, books)
+    return _no_blocks(room, isolated) if best is None else best[1]
 
 
-def _order_of(gpus: tuple[Gpu, ...], gpu: Gpu) -> int:
-    return next(place for place, other in enumerate(gpus) if other is gpu)
-
-
-def _no_blocks(gpus: tuple[Gpu, ...], books: Books) -> NoRoom:
-    free, largest = 0, 0
-    for pool in _pools(gpus):
-        wholes = sum(_is_wholly_free(gpu, books) for gpu in pool)
-        parts = [
-            room
-            for gpu in pool
-            if not _is_wholly_free(gpu, books) and (room := _room_for_rest(gpu, books))
-        ]
-        free += wholes * BLOCKS_PER_GPU + sum(parts)
-        largest = max(largest, wholes * BLOCKS_PER_GPU + max(parts, default=0))
-    return NoRoom(free_blocks=free, largest_blocks=largest)
+def _no_blocks(room: _Room, isolated: bool) -> NoRoom:
+    total, largest = 0, 0
+    for pool in room.pools():
+        free, parts = room.free_in(pool)
+        if isolated:
+            parts = []
+        if Kind.WHOLE in room.kinds:
+            wholes = len(free) * BLOCKS_PER_GPU
+            rests = [blocks for blocks, gpu in parts if gpu not in free]
+        else:
+            wholes = 0
+            rests = [min(blocks, BLOCKS_PER_GPU - 1) for blocks, _ in parts]
+        total += wholes + sum(rests)
+        largest = max(largest, wholes + max(rests, default=0))
+    return NoRoom(free_blocks=total, largest_blocks=largest)
 
 
 def _blocks_piece(gpu: Gpu, blocks: int) -> Piece:
@@ -167,49 +171,52 @@ def _slice_piece(gpu: Gpu, device: MigDevice) -> Piece:
     )
 
 
-def _place_slice(
-    gpus: tuple[Gpu, ...], books: Books, wanted: Callable[[Gpu, MigDevice], bool]
-) -> Placement | NoRoom:
+def _place_slice(room: _Room, wanted: Callable[[Gpu, MigDevice], bool]) -> Placement | NoRoom:
     """The cheapest free instance that is wanted; then on the GPU with the fewest left free."""
-    best: tuple[tuple[int, int, int, int, int, str], Placement] | None = None
+    if Kind.SLICE not in room.kinds:
+        return NoRoom()
+    best: tuple[tuple[int, int, int, int, int, str], Gpu, MigDevice] | None = None
     found = free_count = 0
-    for order, gpu in enumerate(gpus):
+    for gpu in room.inventory.gpus:
+        if not gpu.mig_devices or room.model not in (None, gpu.model):
+            continue
         devices = [device for device in gpu.mig_devices if wanted(gpu, device)]
         found += len(devices)
-        used = books.use_of(gpu.uuid).mig_uuids
-        free = [device for device in devices if device.uuid not in used]
+        use = room.books.use_of(gpu.uuid)
+        # Into MIG mode since its blocks were leased: nothing is sold twice meanwhile.
+        free = [] if use.blocks else [d for d in devices if d.uuid not in use.mig_uuids]
+        if not free:
+            continue
         free_count += len(free)
-        left = sum(device.uuid not in used for device in gpu.mig_devices)
+        left = sum(device.uuid not in use.mig_uuids for device in gpu.mig_devices)
+        order = room.inventory.order[gpu.uuid]
         for device in free:
-            cost = gpu.cost_of(device)
             start = -1 if device.start is None else device.start
-            rank = (cost.blocks, device.memory_mib, left, order, start, device.uuid)
+            blocks = gpu.cost_of(device).blocks
+            rank = (blocks, device.memory_mib, left, order, start, device.uuid)
             if best is None or rank < best[0]:
-                best = rank, Placement((_slice_piece(gpu, device),))
-    if best is not None:
-        return best[1]
-    return NoRoom(free_slices=free_count, all_slices=found)
+                best = rank, gpu, device
+    if best is None:
+        return NoRoom(free_slices=free_count, all_slices=found)
+    return Placement((_slice_piece(best[1], best[2]),))
 
 
-def _place_isolated_blocks(gpus: tuple[Gpu, ...], books: Books, count: int) -> Placement | NoRoom:
+def _place_isolated_blocks(room: _Room, count: int) -> Placement | NoRoom:
     """Blocks with hardware isolation: the smallest instance that is at least as large."""
     cost = cost_of_blocks(count)
-    return _place_slice(gpus, books, lambda gpu, device: cost.fits_in(gpu.cost_of(device)))
+    return _place_slice(room, lambda gpu, device: cost.fits_in(gpu.cost_of(device)))
 
 
-def _place_memory(
-    gpus: tuple[Gpu, ...], books: Books, mib: int, isolated: bool
-) -> Placement | NoRoom:
+def _place_memory(room: _Room, mib: int, isolated: bool) -> Placement | NoRoom:
     """The cheapest piece that carries the memory; on a tie the isolated one."""
-    slices = _place_slice(gpus, books, lambda _gpu, device: device.memory_mib >= mib)
-    blocks = _place_blocks(gpus, books, lambda gpu: gpu.blocks_for_memory(mib), isolated)
+    slices = _place_slice(room, lambda _gpu, device: device.memory_mib >= mib)
+    blocks = _place_blocks(room, lambda gpu: gpu.blocks_for_memory(mib), isolated)
+    if isinstance(slices, NoRoom) and isinstance(blocks, NoRoom):
+        return NoRoom(
+            free_blocks=blocks.free_blocks,
+            largest_blocks=blocks.largest_blocks,
+            free_slices=slices.free_slices,
+            all_slices=slices.all_slices,
+        )
     found = [option for option in (slices, blocks) if isinstance(option, Placement)]
-    if found:
-        return min(found, key=lambda placement: placement.cost.blocks)
-    assert isinstance(slices, NoRoom) and isinstance(blocks, NoRoom)
-    return NoRoom(
-        free_blocks=blocks.free_blocks,
-        largest_blocks=blocks.largest_blocks,
-        free_slices=slices.free_slices,
-        all_slices=slices.all_slices,
-    )
+    return min(found, key=lambda placement: placement.cost.blocks)

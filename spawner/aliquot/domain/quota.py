@@ -13,9 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aliquot.domain.currency import Cost
-from aliquot.domain.shares import Kind
-
-ALL_KINDS = frozenset(Kind)
+from aliquot.domain.shares import ALL_KINDS, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,9 @@ class GroupTree:
             if parent not in self.groups:
                 raise ValueError(f"group '{path[-1]}' is under '{parent}', which does not exist")
             if parent in path:
-                raise ValueError(f"group '{name}' is above itself: {' under '.join([*path, parent])}")
+                raise ValueError(
+                    f"group '{name}' is above itself: {' under '.join([*path, parent])}"
+                )
             path.append(parent)
         return tuple(path)
 

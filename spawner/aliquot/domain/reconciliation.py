@@ -48,9 +48,7 @@ def reconcile(
     missing_before: Collection[str],
 ) -> Corrections:
     open_by_id = {lease.id: lease for lease in open_leases}
-    carried = {
-        server.lease.id: server for server in servers if server.lease is not None
-    }
+    carried = {server.lease.id: server for server in servers if server.lease is not None}
     missing = [lease for lease_id, lease in open_by_id.items() if lease_id not in carried]
     ready = [server.lease for server in carried.values() if server.is_ready and server.lease]
     return Corrections(

@@ -26,7 +26,6 @@ class Reason(StrEnum):
     BAD_OPTION_VALUE = "bad_option_value"
     UNREADABLE_SHARE = "unreadable_share"
     MIG_NOT_COMBINABLE = "mig_not_combinable"
-    CROSS_SITE_LINK = "cross_site_link"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     GPU_STATE_UNREADABLE = "gpu_state_unreadable"
     NO_GPUS = "no_gpus"
@@ -60,6 +59,14 @@ class Reason(StrEnum):
             Reason.UNREADABLE_SHARE,
             Reason.MIG_NOT_COMBINABLE,
         )
+
+    @property
+    def depends_on_books(self) -> bool:
+        """Somebody's stop may undo it; the reasons before these hold on an empty machine too.
+
+        An approval counts: it is told also where another group of the person is only full.
+        """
+        return self.precedence >= Reason.NEEDS_APPROVAL.precedence
 
     @property
     def is_fault(self) -> bool:

@@ -31,6 +31,9 @@ class Kind(StrEnum):
     WHOLE = "whole"
 
 
+ALL_KINDS = frozenset(Kind)
+
+
 @dataclass(frozen=True, slots=True)
 class CpuOnly:
     """No GPU: needs no quota, no lease and no ledger."""

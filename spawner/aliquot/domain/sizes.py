@@ -7,7 +7,6 @@ neighbours share one, so that a page can answer any number without asking again.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -100,8 +99,7 @@ def offered_shares(presets: Sequence[Share], inventory: Inventory) -> tuple[Shar
 
 def most_blocks(inventory: Inventory) -> int:
     """The largest share in blocks that the machine could ever hold."""
-    pools = Counter((gpu.node, gpu.model) for gpu in inventory.gpus if not gpu.mig_enabled)
-    return max(pools.values(), default=0) * BLOCKS_PER_GPU
+    return max(map(len, inventory.pools), default=0) * BLOCKS_PER_GPU
 
 
 def block_runs(ask: Ask, person: Person, situation: Situation) -> tuple[Run, ...]:
