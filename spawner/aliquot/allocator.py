@@ -47,7 +47,7 @@ class Reserved:
 
 
 class Allocator:
-    """One a process. The database is opened at the first use, and again after it was lost."""
+    """One a process. The database is opened at the first use, so that a hub starts without."""
 
     def __init__(
         self,
@@ -216,8 +216,6 @@ class Allocator:
         return corrections
 
     def _ledger_refusal(self, error: LedgerUnavailable) -> Refusal:
-        log.error("the ledger cannot be used: %s", error)
-        with self._store_lock:
-            self._store = None
+        log.error("GPU launches pause: %s", error)
         remedies = (Remedy(RemedyKind.ASK_ADMIN), WITHOUT_GPU)
         return Refusal(Reason.LEDGER_UNAVAILABLE, {"detail": str(error)}, remedies)

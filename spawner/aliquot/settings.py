@@ -21,7 +21,7 @@ from traitlets.config import Config, SingletonConfigurable
 ENVIRONMENT = "ALIQUOT_SETTINGS"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """See the trait of the same name for what each means."""
 
