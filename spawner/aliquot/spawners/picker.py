@@ -64,6 +64,7 @@ from aliquot.spawners.picker_refusal import (
 __all__ = ["PickerPage", "form_options", "presets_with", "render_picker", "was_offered"]
 
 REFRESH_SECONDS = 10
+SUGGESTED_BLOCKS = 20
 STALE_AFTER = timedelta(seconds=30)
 
 
@@ -326,12 +327,19 @@ class _View:
                     amount, unit = str(share).removesuffix(" GB"), "gb"
                 case _:
                     amount = text_of(chosen, "share")[:MAX_TEXT]
+        elif not amount and "amount" not in chosen:
+            amount = str(self._suggested_blocks())
         verdict = None
         if checked == CUSTOM and isinstance(share, Blocks):
             run = run_at(self._runs, share.count)
             verdict = None if run is None else verdict_words(run.decision, self.language)
         units = tuple(_Choice(u, self.say(f"picker.custom.unit.{u}")) for u in UNITS)
         return _Custom(amount, unit, units, verdict, ranges(self._runs, self.language))
+
+    def _suggested_blocks(self) -> int:
+        """A custom amount to begin with: one that no preset has, and that starts now."""
+        now = [run.last for run in self._runs if run.state is State.NOW]
+        return min([SUGGESTED_BLOCKS, *now[:1]])
 
     def _advanced(self) -> _Advanced | None:
         if self.inventory is None or self.shown is None or self.blocked is not None:
@@ -349,13 +357,11 @@ class _View:
 
     def _summary(self, checked: str, custom: _Custom) -> str:
         if checked == CUSTOM:
-            size = (
-                f"{custom.amount} {self.say(f'picker.custom.unit.{custom.unit}')}".strip()
-                if custom.unit in UNITS
-                else custom.amount
-            )
+            if share_of(self.page.chosen) is None:
+                return self.say("picker.custom")
+            unit = self.say(f"picker.custom.unit.{custom.unit}") if custom.unit in UNITS else ""
             said = custom.verdict.sentence if custom.verdict is not None else ""
-            return f"{size}. {said}".strip() if custom.amount else self.say("picker.custom")
+            return f"{custom.amount} {unit}. {said}".strip()
         return next(card.summary for card in self.cards if card.value == checked)
 
     def _invalid_field(self) -> str:

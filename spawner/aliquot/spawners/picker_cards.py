@@ -15,7 +15,7 @@ from aliquot.domain.inventory import BlocksBy, Gpu, Inventory
 from aliquot.domain.judging import Decision, Grant, reason_of
 from aliquot.domain.leases import Piece, Placement
 from aliquot.domain.refusals import Reason, Refusal, RemedyKind
-from aliquot.domain.shares import Blocks, CpuOnly, Memory, Share, Slice
+from aliquot.domain.shares import Blocks, CpuOnly, Memory, Share
 from aliquot.domain.sizes import Run, State, Verdict, state_of
 from aliquot.domain.wording import say, say_refusal, say_remedy
 
@@ -50,7 +50,6 @@ class Card:
 
     value: str
     title: str
-    note: str
     facts: tuple[str, ...]
     verdict: VerdictWords
     summary: str
@@ -99,8 +98,7 @@ def cpu_card(language: str) -> Card:
     return Card(
         value=CPU,
         title=title,
-        note=say("picker.size.cpu.note", language),
-        facts=(),
+        facts=(say("picker.size.cpu.note", language),),
         verdict=words,
         summary=f"{title}. {words.sentence}",
     )
@@ -117,27 +115,28 @@ def _card(verdict: Verdict, page: Availability, last_used: bool, language: str) 
     share = verdict.ask.share
     words = verdict_words(verdict.decision, language)
     title = size_title(share, language)
-    facts: list[str] = []
+    facts = [_note(share, language)]
     summary = f"{title}. {words.sentence}"
     if verdict.piece is not None and isinstance(page.inventory, Inventory):
         model = _models(verdict.piece)
-        facts.append(say("picker.card.memory", language, memory_mib=verdict.piece.memory_mib))
-        facts.append(isolation_words(verdict.piece, page.inventory, language))
-        facts.append(model)
-        facts.append(_charge_words(verdict, page.groups, language))
+        memory_mib = verdict.piece.memory_mib
+        facts += [
+            say("picker.card.memory", language, memory_mib=memory_mib, model=model),
+            isolation_words(verdict.piece, page.inventory, language),
+            _charge_words(verdict, page.groups, language),
+        ]
         summary = say(
             "picker.summary",
             language,
             size=title,
             model=model,
-            memory_mib=verdict.piece.memory_mib,
+            memory_mib=memory_mib,
             verdict=words.sentence,
         )
     return Card(
         value=str(share),
         title=title,
-        note=_note(share, language),
-        facts=tuple(facts),
+        facts=tuple(filter(None, facts)),
         verdict=words,
         summary=summary,
         last_used=last_used,
@@ -155,24 +154,17 @@ def size_title(share: Share, language: str) -> str:
 
 
 def _note(share: Share, language: str) -> str:
+    """What the title and the other facts do not say of a size."""
     match share:
-        case Slice():
-            return say("picker.size.slice.note", language)
         case Memory():
             return say("picker.size.memory.note", language)
-        case Blocks(count) if count < BLOCKS_PER_GPU:
-            return say("picker.size.part.note", language, percent=count)
-        case Blocks() if share.rest:
+        case Blocks() if share.whole_gpus and share.rest:
             return say(
                 "picker.size.mixed.note",
                 language,
                 whole_gpus=share.whole_gpus,
                 rest_blocks=share.rest,
             )
-        case Blocks() if share.whole_gpus == 1:
-            return say("picker.size.whole.note.one", language)
-        case Blocks():
-            return say("picker.size.whole.note", language, whole_gpus=share.whole_gpus)
         case _:
             return ""
 
