@@ -80,7 +80,8 @@ describe('parsing', () => {
 
 describe('the summary', () => {
   test('one piece: memory of its limit and how busy', () => {
-    expect(told(message(1, { memory_used_mib: 9318, memory_limit_mib: 20480, busy_percent: 62 })))
+    const figures = { memory_used_mib: 9318, memory_limit_mib: 20480, busy_percent: 62 };
+    expect(told(message(1, { ...figures, busy_scope: 'share' })))
       .toEqual({ mood: 'live', text: 'GPU 9.1/20.0 GiB · 62 %', reason: null, simulated: false });
   });
 
@@ -88,7 +89,20 @@ describe('the summary', () => {
     const { devices } = message(1) as { devices: object[] };
     const two = message(1, {}, { devices: [...devices, { ...devices[0], busy_percent: 76 }] });
 
-    expect(told(two).text).toBe('2 GPUs 12.4/47.8 GiB · 50 %');
+    expect(told(two).text).toBe('2 GPUs 12.4/47.8 GiB · 50 % (card)');
+  });
+
+  test('a figure of the whole card is not passed off as the share’s', () => {
+    expect(told(message(1)).text).toBe('GPU 6.2/23.9 GiB · 24 % (card)');
+    expect(told(message(1, { memory_scope: 'card' })).text).toBe(
+      'GPU 6.2/23.9 GiB · 24 % (whole card)'
+    );
+    expect(told(message(1, { memory_scope: 'card', busy_percent: null })).text).toBe(
+      'GPU 6.2/23.9 GiB (card) · –'
+    );
+    expect(told(message(1, { scope: 'card', memory_scope: 'card' })).text).toBe(
+      'GPU 6.2/23.9 GiB · 24 %'
+    );
   });
 
   test('a slice whose load cannot be measured says so, and not 0 %', () => {
@@ -119,7 +133,7 @@ describe('the summary', () => {
     expect(told(message(1), 11_000).mood).toBe('live');
     expect(told(message(1), 20_000, { fault: 'lost' })).toMatchObject({
       mood: 'stale',
-      text: 'GPU 6.2/23.9 GiB · 24 % (20 s ago)',
+      text: 'GPU 6.2/23.9 GiB · 24 % (card) (20 s ago)',
       reason: 'The connection to the server is lost; it is tried again by itself.'
     });
   });

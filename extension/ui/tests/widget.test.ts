@@ -82,8 +82,8 @@ test('it shows the server’s figures and does not trouble the kernel', async ()
   const bar = el.querySelector('[role="progressbar"]')!;
   expect(bar.getAttribute('aria-valuenow')).toBe('26');
   expect(bar.getAttribute('aria-valuetext')).toBe('6.2 of 23.9 GiB');
-  expect(text()).toContain('whole card, shared with 3 other processes');
-  expect(text()).toContain('Memory limit: a soft limit. Compute limit: a soft limit. By CUDA MPS.');
+  expect(text()).toContain('Whole card, shared with 3 other processes');
+  expect(text()).toContain('Memory: 23.9 GiB, a soft limit. Compute: a soft limit. By CUDA MPS.');
   expect(sent).toEqual([]);
 });
 

@@ -81,7 +81,7 @@ export class StatusItem {
     this.button.title = told.reason ?? t('Show the details');
     if (told.mood !== this.mood) {
       this.mood = told.mood;
-      this.news.textContent = ANNOUNCED.has(told.mood) ? `GPU: ${told.reason ?? told.text}` : '';
+      this.news.textContent = ANNOUNCED.has(told.mood) ? (told.reason ?? told.text) : '';
     }
     if (told.mood === 'live' || told.mood === 'near_cap') {
       const sentence = this.alarm.heard(known.usage?.devices ?? [], t);

@@ -3,6 +3,8 @@
  */
 
 export const STATUS_STYLE = `
+[data-jp-theme-light="true"] .aliquot-status { color-scheme: light; }
+[data-jp-theme-light="false"] .aliquot-status { color-scheme: dark; }
 .aliquot-status { display: flex; align-items: center; height: 100%; }
 .aliquot-status [hidden] { display: none; }
 .aliquot-status-button {
@@ -18,10 +20,10 @@ export const STATUS_STYLE = `
   font-size: var(--jp-ui-font-size0);
 }
 .aliquot-status:is([data-mood="stale"], [data-mood="no_gpu"], [data-mood="unknown"], [data-mood="waiting"])
-  .aliquot-status-button { color: var(--jp-ui-font-color2); }
+  .aliquot-status-button { color: color-mix(in srgb, var(--jp-ui-font-color1) 80%, transparent); }
 .aliquot-status[data-mood="stale"] .aliquot-status-text { font-style: italic; }
 .aliquot-status[data-mood="near_cap"] .aliquot-status-button { font-weight: 600; }
-.aliquot-status[data-mood="near_cap"] .aliquot-status-sign { color: var(--jp-warn-color0); }
+.aliquot-status[data-mood="near_cap"] .aliquot-status-sign { color: light-dark(#8a4b00, #ffb74d); }
 .aliquot-status-news {
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap;

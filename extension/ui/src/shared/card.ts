@@ -29,9 +29,9 @@ interface PieceView {
 }
 
 const SCOPES: Readonly<Record<Scope, string>> = {
-  slice: 'this slice',
-  share: 'this share',
-  card: 'whole card'
+  slice: 'This slice',
+  share: 'This share',
+  card: 'Whole card'
 };
 
 const ENFORCED = {
@@ -86,7 +86,11 @@ function pieceView(t: Translate): PieceView {
       }
       meter.setAttribute('aria-valuetext', memoryText);
       say(memory, memoryText);
-      say(memoryNote, joined(t(SCOPES[device.memory_scope]), device.memory_reason));
+      const memoryUnknown = device.memory_used_mib === null;
+      say(
+        memoryNote,
+        note(t(SCOPES[device.memory_scope]), device.memory_scope, memoryUnknown, device.memory_reason)
+      );
       const busyText = device.busy_percent === null ? UNKNOWN : `${percent(device.busy_percent)} %`;
       say(busy, busyText);
       const told = busySummary(series);
@@ -97,22 +101,16 @@ function pieceView(t: Translate): PieceView {
               mean: percent(told.mean),
               highest: percent(told.highest)
             });
-      line.setAttribute('aria-label', trendText || t('Busy over the last 5 minutes: no figures.'));
-      line.classList.toggle('aliquot-empty', told === null);
+      line.hidden = told === null;
+      line.setAttribute('aria-label', trendText);
       drawSparkline(line, series);
       say(trend, trendText);
       const others = device.shared_with ?? 0;
+      const shared = others > 0 ? t('shared with {count} other processes', { count: others }) : '';
+      const scope = [t(SCOPES[device.busy_scope]), shared].filter(Boolean).join(', ');
       say(
         busyNote,
-        joined(
-          [
-            t(SCOPES[device.busy_scope]),
-            others > 0 ? t('shared with {count} other processes', { count: others }) : ''
-          ]
-            .filter(Boolean)
-            .join(', '),
-          device.busy_reason
-        )
+        note(scope, device.busy_scope, device.busy_percent === null, device.busy_reason)
       );
     }
   };
@@ -130,8 +128,12 @@ function memoryWords(device: Device, full: number | null, near: boolean, t: Tran
   return near ? `⚠ ${words}, ${t('near the cap')}` : words;
 }
 
-function joined(start: string, reason: string | null): string {
-  return reason === null ? start : `${start}. ${reason}`;
+/** What a figure belongs to, and why it is unknown or wider than the piece. */
+function note(words: string, scope: Scope, unknown: boolean, reason: string | null): string {
+  if (reason === null) {
+    return words;
+  }
+  return unknown || scope === 'card' ? reason : `${words}. ${reason}`;
 }
 
 function leaseWords(lease: Lease | null, t: Translate): string {
@@ -139,7 +141,8 @@ function leaseWords(lease: Lease | null, t: Translate): string {
     return '';
   }
   const { memory, compute, by } = lease.enforcement;
-  const enforced = t('Memory limit: {memory}. Compute limit: {compute}. By {by}.', {
+  const enforced = t('Memory: {limit} GiB, {memory}. Compute: {compute}. By {by}.', {
+    limit: gib(lease.memory_mib),
     memory: t(ENFORCED[memory]),
     compute: t(ENFORCED[compute]),
     by: t(BY[by] ?? by)

@@ -26,6 +26,8 @@ export interface Lease {
 export interface Device {
   readonly name: string;
   readonly piece: string;
+  /** What the piece itself is; a figure's scope may be wider. */
+  readonly scope: Scope;
   readonly memory_used_mib: number | null;
   readonly memory_limit_mib: number | null;
   readonly memory_scope: Scope;
@@ -140,6 +142,7 @@ function readDevice(value: unknown): Device {
   return {
     name: text(device['name']) ?? 'GPU',
     piece: text(device['piece']) ?? '',
+    scope: oneOf(device['scope'], SCOPES, 'card'),
     memory_used_mib: number(device['memory_used_mib']),
     memory_limit_mib: number(device['memory_limit_mib']),
     memory_scope: oneOf(device['memory_scope'] ?? device['scope'], SCOPES, 'card'),

@@ -61,18 +61,25 @@ function total(figures: readonly (number | null)[]): number | null {
 
 function shortText(devices: readonly Device[], t: Translate): string {
   const busy = total(devices.map((device) => device.busy_percent));
-  const values = {
-    count: devices.length,
-    memory: memoryShort(
-      total(devices.map((device) => device.memory_used_mib)),
-      total(devices.map((device) => device.memory_limit_mib))
-    ),
-    busy: busy === null ? UNKNOWN : `${percent(busy / devices.length)} %`
-  };
-  return t(
-    devices.length > 1 ? '{count} GPUs {memory} · {busy}' : 'GPU {memory} · {busy}',
-    values
+  let memoryText = memoryShort(
+    total(devices.map((device) => device.memory_used_mib)),
+    total(devices.map((device) => device.memory_limit_mib))
   );
+  let busyText = busy === null ? UNKNOWN : `${percent(busy / devices.length)} %`;
+  // A card's figure beside a share's name would be taken for the share's.
+  const memoryOfCard = devices.some((d) => d.memory_scope === 'card' && d.scope !== 'card');
+  const busyOfCard =
+    busy !== null && devices.some((d) => d.busy_scope === 'card' && d.scope !== 'card');
+  if (memoryOfCard && !busyOfCard) {
+    memoryText = t('{figure} (card)', { figure: memoryText });
+  } else if (busyOfCard) {
+    busyText = t(memoryOfCard ? '{figure} (whole card)' : '{figure} (card)', { figure: busyText });
+  }
+  return t(devices.length > 1 ? '{count} GPUs {memory} · {busy}' : 'GPU {memory} · {busy}', {
+    count: devices.length,
+    memory: memoryText,
+    busy: busyText
+  });
 }
 
 export function summary(known: Knowledge, now_ms: number, t: Translate): Summary {
