@@ -1,4 +1,4 @@
-"""``aliquot apply``: put resource groups and sizes in force from a file, after showing the change."""
+"""``aliquot apply``: put groups and sizes in force from a file, after showing the change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from aliquot.allocator import Allocator
-from aliquot.cli.groups_file import GroupsFile, GroupsFileError, read_groups_file, write_groups
 from aliquot.cli.deployment import settings_from_options, with_deployment
+from aliquot.cli.groups_file import GroupsFile, GroupsFileError, read_groups_file, write_groups
 from aliquot.storage import LedgerUnavailable
 
 
@@ -26,11 +26,11 @@ from aliquot.storage import LedgerUnavailable
 @click.option("--dry-run", is_flag=True, help="Show the change and leave all as it is.")
 @click.option("--why", default="", help="The reason, for the audit.")
 @with_deployment
-def apply(path: Path, dry_run: bool, why: str, **deployment: str) -> None:
+def apply(path: Path, dry_run: bool, why: str, config: Path | None, database: str | None) -> None:
     """Put resource groups, weights and sizes in force from a YAML file."""
     try:
         wanted = read_groups_file(path.read_text("utf-8"))
-        store = Allocator.from_settings(settings_from_options(**deployment)).store
+        store = Allocator.from_settings(settings_from_options(config, database)).store
         ledger = store.ledger()
     except GroupsFileError as error:
         raise click.ClickException(f"{path}: {error}") from error

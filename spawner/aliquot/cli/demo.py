@@ -31,7 +31,7 @@ from aliquot.settings import Settings
 ENVIRONMENT = "ALIQUOT_DEMO"
 GROUPS = {"vision": ["ada", "lin"], "nlp": ["grace", "lin"]}
 ADMIN = "manager"
-PASSWORD = "aliquot"  # noqa: S105  (loopback only, and printed)
+PASSWORD = "aliquot"
 _READY_SECONDS = 120
 
 

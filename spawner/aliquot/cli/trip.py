@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import requests
 from tornado.httpclient import HTTPRequest
@@ -46,7 +46,7 @@ class Trip:
             grace = Visitor(self.address, "grace", self.password)
         sizes = ada.offered()
         slice_ = "1g.10gb" if "1g.10gb" in sizes else None
-        part = "30 blocks" if self._has_blocks(ada) else "100 blocks"
+        part = "30 blocks" if ada.would_start("30 blocks") else "100 blocks"
         with self._step(f"ada starts JupyterLab with {part}"):
             ada.start(share=part)
             ada.wait_until_ready()
@@ -69,10 +69,6 @@ class Trip:
             if held:
                 raise TripFailed(f"{len(held)} leases are still held.")
         self.say(f"The whole trip took {time.monotonic() - began:.1f} s.")
-
-    def _has_blocks(self, visitor: Visitor) -> bool:
-        runs = visitor.availability()["runs"]
-        return any(run["from"] <= 30 <= run["to"] and run["state"] == "now" for run in runs)
 
     @contextmanager
     def _step(self, what: str) -> Iterator[Callable[[str], None]]:
@@ -123,7 +119,9 @@ class Visitor:
         form = _SpawnForm()
         form.feed(page.text)
         if form.action is None:
-            raise TripFailed(f"the spawn page of {self.name} has no form (status {page.status_code}).")
+            raise TripFailed(
+                f"the spawn page of {self.name} has no form (status {page.status_code})."
+            )
         return urljoin(page.url, form.action), page.text
 
     def offered(self) -> list[str]:
@@ -139,7 +137,7 @@ class Visitor:
 
     def start(self, **fields: str) -> None:
         answer = self._submit(**fields)
-        if not answer.ok or "spawn-pending" not in answer.url and "/user/" not in answer.url:
+        if not answer.ok or ("spawn-pending" not in answer.url and "/user/" not in answer.url):
             raise TripFailed(f"start was answered with status {answer.status_code}.")
 
     def refused(self, **fields: str) -> str:
@@ -174,9 +172,11 @@ class Visitor:
                 raise TripFailed("the server did not stop in 30 s.")
             time.sleep(0.1)
 
-    def availability(self) -> dict:
+    def would_start(self, share: str) -> bool:
+        """The service's verdict; its page is opened first, which logs in."""
         self._get("services/aliquot/")
-        return self._get("services/aliquot/api/availability").json()
+        answer = self._get(f"services/aliquot/api/availability?share={quote(share)}").json()
+        return answer["answer"]["state"] == "now"
 
     def leases(self) -> list[dict]:
         self._get("services/aliquot/")
@@ -192,9 +192,7 @@ class Visitor:
         kernel = answer.json()["id"]
         channels = urljoin(self.address, f"{base}api/kernels/{kernel}/channels")
         cookies = "; ".join(
-            f"{c.name}={c.value}"
-            for c in self.session.cookies
-            if f"/{base}".startswith(c.path)
+            f"{c.name}={c.value}" for c in self.session.cookies if f"/{base}".startswith(c.path)
         )
         request = HTTPRequest(
             channels.replace("http", "ws", 1) + f"?_xsrf={token['X-XSRFToken']}",
@@ -207,14 +205,30 @@ async def _printed(request: HTTPRequest, code: str) -> str:
     """What a kernel prints for a cell. Raises TripFailed when the cell raises."""
     channel = await websocket_connect(request)
     message_id = uuid.uuid4().hex
-    header = {"msg_id": message_id, "msg_type": "execute_request", "username": "trip",
-              "session": uuid.uuid4().hex, "version": "5.3"}  # fmt: skip
-    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {},
-               "allow_stdin": False, "stop_on_error": True}  # fmt: skip
-    await channel.write_message(
-        json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content,
-                    "channel": "shell", "buffers": []})  # fmt: skip
-    )
+    header = {
+        "msg_id": message_id,
+        "msg_type": "execute_request",
+        "username": "trip",
+        "session": uuid.uuid4().hex,
+        "version": "5.3",
+    }
+    content = {
+        "code": code,
+        "silent": False,
+        "store_history": False,
+        "user_expressions": {},
+        "allow_stdin": False,
+        "stop_on_error": True,
+    }
+    request_message = {
+        "channel": "shell",
+        "header": header,
+        "parent_header": {},
+        "metadata": {},
+        "content": content,
+        "buffers": [],
+    }
+    await channel.write_message(json.dumps(request_message))
     printed: list[str] = []
     while True:
         text = await channel.read_message()
