@@ -42,8 +42,7 @@ class Books:
         self._by_gpu: dict[str, GpuUse] = {}
         for lease in leases:
             if lease.is_open:
-                self._leases[lease.id] = lease
-                self._count(lease, 1)
+                self._enter(lease)
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -70,9 +69,14 @@ class Books:
     def with_lease(self, lease: Lease) -> Books:
         """The books with one more open lease."""
         books = self._copy()
-        books._leases[lease.id] = lease
-        books._count(lease, 1)
+        books._enter(lease)
         return books
+
+    def _enter(self, lease: Lease) -> None:
+        """Count a lease, once however often it is entered."""
+        if lease.id not in self._leases:
+            self._leases[lease.id] = lease
+            self._count(lease, 1)
 
     def _copy(self) -> Books:
         books = object.__new__(Books)

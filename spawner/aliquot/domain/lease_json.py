@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aliquot.domain.currency import Cost
+from aliquot.domain.json_fields import number, numbers, text
 from aliquot.domain.leases import Lease, LeaseState, Piece, Placement, Server
 
 
@@ -35,26 +36,37 @@ def lease_to_json(lease: Lease) -> dict[str, Any]:
 
 def lease_from_json(row: Mapping[str, Any]) -> Lease:
     """Raises ValueError, KeyError or TypeError for what ``lease_to_json`` did not write."""
-    if row["version"] != 1:
+    if number(row, "version", least=1) != 1:
         raise ValueError(f"a lease of version {row['version']} is newer than this program")
-    compute, memory = row["charge"]
+    compute, memory = numbers(row, "charge")
     reserved_at = utc_from_text(row["reserved_at"])
     if reserved_at is None:
         raise ValueError("a lease has a time at which it was reserved")
+    pieces = tuple(Piece.from_json(piece) for piece in row["pieces"])
+    if not pieces:
+        raise ValueError("a lease has at least one piece")
     return Lease(
-        id=row["id"],
-        user_id=row["user_id"],
-        user_name=row["user_name"],
-        server=Server(row["spawner_id"], row["server_name"]),
-        group=row["group"],
+        id=text(row, "id"),
+        user_id=number(row, "user_id", least=0),
+        user_name=text(row, "user_name"),
+        server=Server(number(row, "spawner_id", least=0), text(row, "server_name")),
+        group=text(row, "group"),
         charge=Cost(compute, memory),
-        placement=Placement(tuple(Piece.from_json(piece) for piece in row["pieces"])),
+        placement=Placement(pieces),
         state=LeaseState(row["state"]),
         reserved_at=reserved_at,
         active_at=utc_from_text(row["active_at"]),
         until=utc_from_text(row["until"]),
-        options=row["options"],
+        options=_options(row["options"]),
     )
+
+
+def _options(given: object) -> dict[str, str] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise ValueError("'options' is not an object")
+    return {name: text(given, name) for name in given}
 
 
 def utc_text(moment: datetime | None) -> str | None:
@@ -64,5 +76,11 @@ def utc_text(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def utc_from_text(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def utc_from_text(written: str | None) -> datetime | None:
+    """The inverse of ``utc_text``. Raises ValueError for a time without a zone."""
+    if written is None:
+        return None
+    moment = datetime.fromisoformat(written)
+    if moment.tzinfo is None:
+        raise ValueError(f"the time {written} has no zone")
+    return moment

@@ -15,7 +15,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from aliquot.domain.currency import NOTHING, Cost
+from aliquot.domain.currency import BLOCKS_PER_GPU, NOTHING, Cost
+from aliquot.domain.json_fields import number, numbers, text, text_or_none
 from aliquot.domain.shares import Kind
 
 
@@ -41,7 +42,7 @@ class Piece:
     def kind(self) -> Kind:
         if self.mig_uuid is not None:
             return Kind.SLICE
-        return Kind.WHOLE if self.blocks == 100 else Kind.BLOCKS
+        return Kind.WHOLE if self.blocks == BLOCKS_PER_GPU else Kind.BLOCKS
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -56,16 +57,16 @@ class Piece:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Piece:
-        """The inverse of ``to_json``. Raises KeyError or TypeError for anything else."""
-        compute, memory = row["cost"]
+        """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError otherwise."""
+        compute, memory = numbers(row, "cost")
         return cls(
-            gpu_uuid=row["gpu_uuid"],
-            gpu_model=row["gpu_model"],
-            blocks=row["blocks"],
-            memory_mib=row["memory_mib"],
+            gpu_uuid=text(row, "gpu_uuid"),
+            gpu_model=text(row, "gpu_model"),
+            blocks=number(row, "blocks", least=1),
+            memory_mib=number(row, "memory_mib", least=0),
             cost=Cost(compute, memory),
-            mig_uuid=row["mig_uuid"],
-            profile=row["profile"],
+            mig_uuid=text_or_none(row, "mig_uuid"),
+            profile=text_or_none(row, "profile"),
         )
 
 
