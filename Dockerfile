@@ -32,10 +32,11 @@ COPY --from=wheel /wheel/dist/ dist/
 RUN pip install --no-cache-dir --no-deps dist/*.whl && pip check
 COPY hub_config/ hub_config/
 
-# A number, so that Kubernetes can check runAsNonRoot. The ledger and the hub's own database
-# lie below /srv/jupyterhub: mount a volume there, on a disk of this node.
+# A number, so that Kubernetes can check runAsNonRoot. The hub's database and the ledger belong
+# on a volume mounted at /var/lib/jupyterhub, on a disk of this node.
 RUN useradd --uid 1000 --create-home --home-dir /home/jovyan jovyan \
-    && chown 1000:1000 /srv/jupyterhub
+    && install --directory --owner 1000 --group 1000 /srv/jupyterhub /var/lib/jupyterhub
 USER 1000
 EXPOSE 8081
-CMD ["jupyterhub", "--config", "hub_config/jupyterhub_config.py"]
+# Reads /srv/jupyterhub/jupyterhub_config.py: mount yours, or begin with one of hub_config/.
+CMD ["jupyterhub"]

@@ -127,7 +127,7 @@ def test_every_entry_point_of_the_wheel_can_be_loaded(installed):
     script = (
         "from importlib.metadata import distribution\n"
         "for point in distribution('aliquot').entry_points:\n"
-        "    print(point.group, point.name, point.load().__name__)\n"
+        "    print(point.group, point.name, point.load() and point.attr)\n"
     )
     loaded = installed.run("python", "-c", script)
 
