@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliquot.discovery import GpuStateUnreadable
@@ -150,6 +150,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)  # a busy machine is no fault of the parser
 @given(st.fixed_dictionaries({"gpu": st.lists(ROW, max_size=3) | TOML}))
 def test_any_parsed_file_is_a_machine_or_one_sentence(document):
     outcome = gpus_or_sentence(document)

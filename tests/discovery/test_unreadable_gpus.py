@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.discovery.reading import READ
@@ -99,26 +101,36 @@ def test_a_driver_that_hangs_is_left_alone_after_a_while(nvml_scenario):
     hub.ask(
         READ
         + """
-source = NvmlSource(mps_pipe_directory="/nowhere", answer_within_seconds=0.4)
+source = NvmlSource(mps_pipe_directory="/nowhere", answer_within_seconds=1.4)
 
 def timed():
     began = time.monotonic()
     return told(source), time.monotonic() - began
 """
     )
-    scenario.add("delay nvmlDeviceGetName 3s")
+    scenario.add("delay nvmlDeviceGetName 5s")
 
     sentence, first_seconds = hub.ask("result = timed()")
-    assert sentence.startswith(
-        "GpuStateUnreadable: The GPUs cannot be read: the NVIDIA driver has not answered for 0 s."
+    assert re.fullmatch(
+        r"GpuStateUnreadable: The GPUs cannot be read: the NVIDIA driver has not answered for \d+ s\. "
+        r"Look at 'nvidia-smi' and the kernel log on this machine; a driver that hangs needs a "
+        r"reboot\.",
+        sentence,
     )
-    assert 0.4 <= first_seconds < 2
+    assert first_seconds >= 1.4
     sentence, second_seconds = hub.ask("result = timed()")
     assert "has not answered" in sentence
-    assert second_seconds < 0.3
+    assert second_seconds < 1
 
     scenario.become("h200")
-    assert hub.ask("time.sleep(3); result = told(source)") == 1
+    back = """
+        for _ in range(100):
+            result = told(source)
+            if result == 1:
+                break
+            time.sleep(0.2)
+        """
+    assert hub.ask(back) == 1
 
 
 def test_many_threads_read_at_once_and_all_get_their_answer(nvml_scenario):

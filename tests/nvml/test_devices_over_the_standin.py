@@ -206,7 +206,7 @@ def test_a_change_of_the_file_is_seen_at_the_next_call(machine):
 
 def test_a_delayed_call_keeps_other_threads_going(machine):
     scenario, child = machine("h100-mps-blocks")
-    scenario.add("delay nvmlDeviceGetMemoryInfo 1s")
+    scenario.add("delay nvmlDeviceGetMemoryInfo 2s")
 
     slow, quick = child.ask(
         """
@@ -221,8 +221,8 @@ def test_a_delayed_call_keeps_other_threads_going(machine):
         result = [time.monotonic() - began, quick]
         """
     )
-    assert slow >= 1.0
-    assert quick < 0.9
+    assert slow >= 2.0
+    assert quick < 1.8
 
 
 def test_nothing_answers_before_init_or_after_shutdown(nvml_scenario):
@@ -283,4 +283,4 @@ def test_a_second_build_costs_nothing(nvml_library):
     began = time.monotonic()
 
     assert library.build() == nvml_library
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2
