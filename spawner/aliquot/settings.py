@@ -29,7 +29,7 @@ class Settings:
     gpu_source: str = "auto"
     simulated_machine: str = ""
     allow_advisory_blocks: bool = False
-    mps_pipe_directory: str = "/tmp/nvidia-mps"  # noqa: S108  (NVIDIA's default place)
+    mps_pipe_directory: str = "/tmp/nvidia-mps"
     database_wait_seconds: float = 5.0
     inventory_max_age_seconds: float = 2.0
     service_url: str = ""

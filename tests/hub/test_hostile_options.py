@@ -36,7 +36,8 @@ VALUES = st.recursive(
     max_leaves=4,
 )
 KEYS = st.one_of(
-    st.sampled_from(["share", "amount", "unit", "group", "model", "isolation"]), st.text(max_size=12)
+    st.sampled_from(["share", "amount", "unit", "group", "model", "isolation"]),
+    st.text(max_size=12),
 )
 OPTIONS = st.dictionaries(KEYS, VALUES, min_size=1, max_size=4)
 FIELDS = st.dictionaries(KEYS.filter(bool), TEXTS, min_size=1, max_size=4)
@@ -113,7 +114,9 @@ def test_options_by_rest_for_a_named_server(sharing_hub, tokens, options):
     send(sharing_hub, options, tokens["user"])
 
 
-@pytest.mark.parametrize("body", ["NaN", "[1]", '"x"', '{"share": NaN}', '{"share": Infinity}', "{"])
+@pytest.mark.parametrize(
+    "body", ["NaN", "[1]", '"x"', '{"share": NaN}', '{"share": Infinity}', "{"]
+)
 def test_a_body_that_is_no_json_object(sharing_hub, tokens, body):
     answer = sharing_hub.hub.api(
         "POST", "users/ada/server", token=tokens["user"], data=body,

@@ -164,9 +164,7 @@ def test_a_link_fills_in_the_form_and_starts_nothing(sharing_hub: SharingHub):
     lin = sharing_hub.hub.login("lin")
 
     for query in ("opt-share=25+blocks", "share=25+blocks", "opt-share=custom&opt-amount=31"):
-        answer = lin.open(
-            f"hub/spawn/lin?{query}", headers={"Sec-Fetch-Site": "cross-site"}
-        )
+        answer = lin.open(f"hub/spawn/lin?{query}", headers={"Sec-Fetch-Site": "cross-site"})
 
         assert answer.status_code == 200
         assert "spawn_form" in answer.text

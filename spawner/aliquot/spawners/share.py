@@ -87,6 +87,7 @@ class ShareSpawner(Configurable):
         self._lease: Lease | None = None
         self._attempt: str | None = None
         self._reserving: asyncio.Future[Any] | None = None
+        self._activating: asyncio.Future[Any] | None = None
         self._accepted: dict[str, Any] = {}
         self.posted_form: Mapping[str, list[Any]] = {}
         super().__init__(*args, **kwargs)
@@ -234,7 +235,7 @@ class ShareSpawner(Configurable):
         finds after its own restart: the one sign of it that a spawner gets."""
         super().add_poll_callback(*args, **kwargs)
         if self._lease is not None:
-            asyncio.ensure_future(self._activate(self._lease.id))
+            self._activating = asyncio.ensure_future(self._activate(self._lease.id))
 
     async def _activate(self, lease_id: str) -> None:
         try:
