@@ -7,7 +7,7 @@ from aliquot.bindings.local_mps import BindMps
 from aliquot.bindings.local_unenforced import bind_advisory, bind_simulated
 from aliquot.bindings.patches import ProcessBinding, ProcessPatch
 from aliquot.domain.inventory import BlocksBy, Inventory
-from aliquot.domain.leases import Placement
+from aliquot.domain.leases import Piece, Placement
 from aliquot.domain.shares import Kind
 
 
@@ -19,7 +19,8 @@ class NotBindable(Exception):
 def bind_local(placement: Placement, inventory: Inventory, mps_pipe_directory: str) -> ProcessPatch:
     """Translate a placement, on the machine that the inventory describes.
 
-    Raises NotBindable when a GPU of the placement is gone or no longer serves blocks.
+    Raises NotBindable when a GPU or a MIG instance of the placement is gone, or a GPU has
+    changed its mode or no longer serves blocks.
     """
     return _binding_for(placement, inventory, mps_pipe_directory)(placement)
 
@@ -30,8 +31,7 @@ def _binding_for(
     if not placement.pieces:
         return bind_nothing
     for piece in placement.pieces:
-        if piece.gpu_uuid not in inventory.by_uuid:
-            raise NotBindable(f"GPU {piece.gpu_uuid} was there and is gone. Check the driver.")
+        _check_is_there(piece, inventory)
     if inventory.simulated:
         return bind_simulated
     if Kind.SLICE in placement.kinds:
@@ -48,3 +48,20 @@ def _binding_for(
             raise NotBindable(
                 f"GPU {shared.gpu_uuid} no longer serves blocks. Start the MPS control daemon."
             )
+
+
+def _check_is_there(piece: Piece, inventory: Inventory) -> None:
+    gpu = inventory.by_uuid.get(piece.gpu_uuid)
+    if gpu is None:
+        raise NotBindable(f"GPU {piece.gpu_uuid} was there and is gone. Check the driver.")
+    if piece.mig_uuid is None:
+        if gpu.mig_enabled:
+            raise NotBindable(
+                f"GPU {piece.gpu_uuid} is in MIG mode now, and was leased out of it. "
+                "Try again; the next decision knows."
+            )
+    elif piece.mig_uuid not in {device.uuid for device in gpu.mig_devices}:
+        raise NotBindable(
+            f"MIG instance {piece.mig_uuid} was there and is gone. "
+            "Was the GPU partitioned anew? Try again; the next decision knows."
+        )
