@@ -41,13 +41,15 @@ def language_for(accept_language: str) -> str:
 
     def weight(part: str) -> float:
         try:
-            return float(part.partition(";q=")[2] or 1)
+            found = float(part.partition(";q=")[2] or 1)
         except ValueError:
             return 0
+        return found if 0 < found <= 1 else 0
 
-    for part in sorted(accept_language.split(","), key=weight, reverse=True):
-        tag = part.partition(";")[0].strip().lower().partition("-")[0]
-        if tag in LANGUAGES:
+    parts = accept_language.lower().replace(" ", "").split(",")
+    for part in sorted(parts, key=weight, reverse=True):
+        tag = part.partition(";")[0].partition("-")[0]
+        if tag in LANGUAGES and weight(part):
             return tag
     return "en"
 
