@@ -5,7 +5,7 @@
 export const STATUS_STYLE = `
 [data-jp-theme-light="true"] .aliquot-status { color-scheme: light; }
 [data-jp-theme-light="false"] .aliquot-status { color-scheme: dark; }
-.aliquot-status { display: flex; align-items: center; height: 100%; }
+.aliquot-status { display: flex; align-items: center; align-self: center; }
 .aliquot-status [hidden] { display: none; }
 .aliquot-status-button {
   display: inline-flex; align-items: center; gap: 5px; height: 24px; padding: 0 6px; border: 0;
