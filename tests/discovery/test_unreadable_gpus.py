@@ -112,9 +112,9 @@ def timed():
 
     sentence, first_seconds = hub.ask("result = timed()")
     assert re.fullmatch(
-        r"GpuStateUnreadable: The GPUs cannot be read: the NVIDIA driver has not answered for \d+ s\. "
-        r"Look at 'nvidia-smi' and the kernel log on this machine; a driver that hangs needs a "
-        r"reboot\.",
+        r"GpuStateUnreadable: The GPUs cannot be read: the NVIDIA driver has not answered for "
+        r"\d+ s\. Look at 'nvidia-smi' and the kernel log on this machine; a driver that hangs "
+        r"needs a reboot\.",
         sentence,
     )
     assert first_seconds >= 1.4

@@ -65,14 +65,14 @@ def test_a_gpu_is_seen_by_its_uuid_and_in_the_order_asked(h100):
     ]
 
 
-def test_the_pinned_limit_shows_as_free_and_the_card_as_total(h100):
+def test_the_pinned_limit_less_the_context_shows_as_free_and_the_card_as_total(h100):
     seen = h100.python(
         PROBE,
         CUDA_VISIBLE_DEVICES=FIRST,
         CUDA_MPS_PINNED_DEVICE_MEM_LIMIT="0=24467M",
         CUDA_MPS_ACTIVE_THREAD_PERCENTAGE="30",
     )
-    assert seen == [[H100, "b10000000000", 24467, 81559, 40]]
+    assert seen == [[H100, "b10000000000", 24467 - 23, 81559, 40]]
 
 
 def test_limits_are_counted_by_the_devices_that_are_visible(h100):
@@ -81,7 +81,10 @@ def test_limits_are_counted_by_the_devices_that_are_visible(h100):
         CUDA_VISIBLE_DEVICES=f"{SECOND},{FIRST}",
         CUDA_MPS_PINNED_DEVICE_MEM_LIMIT="1=8G",
     )
-    assert [(row[1], row[2]) for row in seen] == [("b10000001000", 81008), ("b10000000000", 8192)]
+    assert [(row[1], row[2]) for row in seen] == [
+        ("b10000001000", 81008),
+        ("b10000000000", 8192 - 23),
+    ]
 
 
 def test_without_mps_its_limits_mean_nothing(h100):
