@@ -21,7 +21,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from aliquot.domain.leases import Lease, Person
 from aliquot.domain.refusals import Refusal
-from aliquot.domain.wording import language_for
+from aliquot.domain.wording import LANGUAGES, language_for
 from aliquot.hub_scopes import READ_SCOPE
 from aliquot.service.answers import refusal_model, status_of
 from aliquot.service.models import ErrorModel
@@ -170,8 +170,9 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
 
     @property
     def language(self) -> str:
-        asked = self.get_query_argument("lang", "")
-        if asked in ("en", "ko"):
+        # Not by a getter of tornado's, which raises for bytes that are no text.
+        asked = self.request.query_arguments.get("lang", [b""])[-1].decode("ascii", "replace")
+        if asked in LANGUAGES:
             return asked
         return language_for(self.request.headers.get("Accept-Language", "en"))
 
@@ -180,13 +181,16 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
     def query(self, model: type[Query]) -> Query:
         """The query's parameters, validated. Raises Said with what is wrong."""
         given: dict[str, str] = {}
-        for name in self.request.query_arguments:
+        # Read as it came: tornado's own getters turn control characters into spaces.
+        for name, values in self.request.query_arguments.items():
             if name in _OUR_ARGUMENTS:
                 continue
-            values = self.get_query_arguments(name, strip=False)
             if len(values) != 1:
-                raise Said(400, f"Give the parameter '{name[:40]}' once.")
-            given[name] = values[0]
+                raise Said(400, f"Give the parameter '{_shown(name)}' once.")
+            try:
+                given[name] = values[0].decode("utf-8")
+            except UnicodeDecodeError:
+                raise Said(400, f"The parameter '{_shown(name)}' is not UTF-8.") from None
         try:
             return model.model_validate(given)
         except ValidationError as error:
@@ -242,6 +246,9 @@ class NotFoundHandler(ServiceHandler):
 def told(error: ValidationError) -> str:
     """What is wrong with a value that came in, without repeating what came."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part)[:40] for part in first["loc"]) or "the body"
-    where = "".join(c if c.isprintable() else "?" for c in where)
+    where = ".".join(_shown(str(part)) for part in first["loc"]) or "the body"
     return f"{where}: {first['msg']}."
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:40])

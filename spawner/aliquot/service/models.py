@@ -263,7 +263,8 @@ class ReceiptModel(Received):
     """What a notebook found when it looked at its own caps. It vouches for itself only: the
     books never depend on it."""
 
-    version: Literal[1]
+    # Not Literal[1], which takes true as well.
+    version: int = Field(ge=1, le=1)
     lease_id: LeaseId
     verdict: Literal["verified", "mismatch", "not_verifiable"]
     # Strict mode takes no text for a time, and JSON has no other way to write one.
