@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from traitlets import Bool, Enum, Float, Unicode
-from traitlets.config import Config, SingletonConfigurable
+from traitlets.config import Config, Configurable
 
 ENVIRONMENT = "ALIQUOT_SETTINGS"
 
@@ -43,7 +43,7 @@ class Settings:
         return cls(**json.loads(environ[ENVIRONMENT]))
 
 
-class Aliquot(SingletonConfigurable):
+class Aliquot(Configurable):
     """GPU sharing: where the books are and where GPUs are looked for."""
 
     database_url = Unicode(

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import jupyterhub.spawner
+from traitlets import default
 
 # "aliquot.spawners.local:SimpleLocalShareSpawner"
 module_name, class_name = os.environ["ALIQUOT_SWAPPED_SPAWNER"].split(":")
@@ -25,7 +26,24 @@ starts = 0
 
 
 class CountedSpawner(ours):
-    """Ours, counting the starts it was asked for."""
+    """Ours, counting the starts it was asked for.
+
+    Configured as an admin would who has a form and options of their own, since the suite
+    expects the Hub's behaviour where ours is stricter on purpose: no form is served, unknown
+    options pass to the Hub's own hook, and links start servers.
+    """
+
+    @default("options_form")
+    def _no_form(self):
+        return ""
+
+    @default("other_options")
+    def _all_options(self):
+        return ["*"]
+
+    @default("links_start_servers")
+    def _links_start(self):
+        return True
 
     def start(self):
         global starts

@@ -79,7 +79,10 @@ class ShareSpawner(Configurable):
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Any:
-        return _options_from_form
+        # With a form of the admin's own, the Hub's default stays.
+        if self.options_form is picker_form:
+            return _options_from_form
+        return type(self)._passthrough_options_from_form
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._ask: Ask | None = None
