@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import widget, { type Model } from '../src/widget/usage';
 import { json, loopback, until, type Loopback } from './loopback';
@@ -38,6 +38,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   destroy?.();
+  vi.useRealTimers();
   document.body.replaceChildren();
   await server.close();
 });
@@ -61,6 +62,10 @@ function show(onServer = true): void {
 function kernelSays(sample: unknown): void {
   traits.sample = sample;
   heard.forEach((listener) => listener());
+}
+
+function anHourAgo(): string {
+  return new Date(Date.now() - 3_600_000).toISOString();
 }
 
 function text(): string {
@@ -172,10 +177,27 @@ test('a server without the extension falls back on the kernel until it answers',
 }, 12_000);
 
 test('a saved notebook’s figures are as old as their date, not fresh', () => {
-  traits.sample = message(1);
+  traits.sample = message(1, {}, { sampled_at: anHourAgo() });
   show(false);
 
   expect(el.querySelector('.aliquot-card')?.getAttribute('data-mood')).toBe('stale');
+});
+
+test('when the server is gone its last figures stay, not older ones of the kernel', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  traits.sample = message(1, { busy_percent: 1 }, { sampled_at: anHourAgo() });
+  server.answer = json(RECEIPT);
+  server.greet = (socket) => socket.send(JSON.stringify(message(9, { busy_percent: 70 })));
+  show();
+  await until('the server’s figures', () => figures()[1] === '70 %');
+  vi.advanceTimersByTime(20_000);
+  server.greet = null;
+  server.answer = (_, response) => response.destroy();
+  server.sockets[0]!.terminate();
+  await until('the fault', () => text().includes('connection to the server is lost'));
+
+  expect(figures()[1]).toBe('70 %');
+  expect(text()).toContain('Stale, 20 s ago');
 });
 
 test('what the server says is text, never HTML', async () => {

@@ -11,7 +11,7 @@
  */
 
 import { card } from '../shared/card';
-import { learned, NOTHING_KNOWN, watch, type Knowledge } from '../shared/line';
+import { ageSeconds, learned, NOTHING_KNOWN, watch, type Knowledge } from '../shared/line';
 import { askReceipt } from '../shared/receipt';
 import { readUsage, type Usage } from '../shared/sample';
 import { pageBaseUrl } from '../shared/server';
@@ -61,7 +61,13 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const serverIsFresh = () =>
     server.usage !== null &&
     (server.fault === null || performance.now() - server.received_at_ms < STALE_SECONDS * 1000);
-  const show = () => view.show(serverIsFresh() || kernel.usage === null ? server : kernel);
+  const show = () => {
+    const now = performance.now();
+    // Of two that stand still the newer one: the kernel's may be from when it was displayed.
+    const kernelIsNewer = (ageSeconds(kernel, now) ?? Infinity) < (ageSeconds(server, now) ?? Infinity);
+    const fromServer = kernel.usage === null || serverIsFresh();
+    view.show(fromServer || (server.usage !== null && !kernelIsNewer) ? server : kernel);
+  };
   const ask = () => {
     if (!document.hidden) {
       model.send({ type: 'pump', seconds: PUMP_SECONDS });
