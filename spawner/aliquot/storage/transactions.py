@@ -77,7 +77,7 @@ class WriteTransaction:
         cls, connection: Connection, statements: LedgerStatements, known: Known | None
     ) -> WriteTransaction:
         connection.begin()
-        cursor = connection.connection.cursor()
+        cursor: Any = connection.connection.cursor()
         statements.lock_version.run(cursor, {})
         version = cursor.fetchone()[0]
         if known is None or known.ledger.version != version:
