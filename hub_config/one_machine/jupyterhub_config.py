@@ -9,7 +9,7 @@ Users are the machine's own (PAM), so the Hub runs as root. Give the groups thei
 
 from pathlib import Path
 
-from aliquot.spawners.setup import setup_aliquot
+from aliquot.setup import setup_aliquot
 
 c = get_config()  # noqa: F821
 

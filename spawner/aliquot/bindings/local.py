@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aliquot.bindings.local_devices import bind_nothing, bind_slice, bind_whole
+from aliquot.bindings.local_devices import BindWhole, bind_nothing, bind_slice
 from aliquot.bindings.local_mps import BindMps
 from aliquot.bindings.local_unenforced import bind_advisory, bind_simulated
 from aliquot.bindings.patches import ProcessBinding, ProcessPatch
@@ -37,7 +37,9 @@ def _binding_for(
     if Kind.SLICE in placement.kinds:
         return bind_slice
     if Kind.BLOCKS not in placement.kinds:
-        return bind_whole
+        gpus = (inventory.by_uuid[piece.gpu_uuid] for piece in placement.pieces)
+        is_served = any(gpu.blocks_by is BlocksBy.MPS for gpu in gpus)
+        return BindWhole(mps_pipe_directory if is_served else None)
     (shared,) = (piece for piece in placement.pieces if piece.kind is Kind.BLOCKS)
     match inventory.by_uuid[shared.gpu_uuid].blocks_by:
         case BlocksBy.MPS:

@@ -6,6 +6,8 @@ is asked of CUDA by environment, which a determined user can change; containers 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from aliquot.bindings.patches import Enforcement, ProcessPatch, Strength, patch, visible
 from aliquot.domain.leases import Placement
 
@@ -31,10 +33,22 @@ def bind_slice(placement: Placement) -> ProcessPatch:
     )
 
 
-def bind_whole(placement: Placement) -> ProcessPatch:
-    """Whole GPUs, by UUID. Nobody else is given any part of them."""
-    return patch(
-        visible(*(piece.gpu_uuid for piece in placement.pieces)),
-        Enforcement(Strength.HARDWARE, Strength.HARDWARE, "driver"),
-        notes=("note.visible_by_environment",),
-    )
+@dataclass(frozen=True, slots=True)
+class BindWhole:
+    """Whole GPUs, by UUID. Nobody else is given any part of them.
+
+    Where the MPS daemon serves them they may be in exclusive-process mode, in which a second
+    kernel reaches the GPU through the daemon only: it is named then, without any limit.
+    """
+
+    pipe_directory: str | None = None
+
+    def __call__(self, placement: Placement) -> ProcessPatch:
+        env = visible(*(piece.gpu_uuid for piece in placement.pieces))
+        if self.pipe_directory is not None:
+            env["CUDA_MPS_PIPE_DIRECTORY"] = self.pipe_directory
+        return patch(
+            env,
+            Enforcement(Strength.HARDWARE, Strength.HARDWARE, "driver"),
+            notes=("note.visible_by_environment",),
+        )

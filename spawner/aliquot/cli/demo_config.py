@@ -4,7 +4,7 @@ import json
 import os
 
 from aliquot.cli.demo import ADMIN, ENVIRONMENT, GROUPS, PASSWORD, DemoFacts
-from aliquot.spawners.setup import setup_aliquot
+from aliquot.setup import setup_aliquot
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 facts = DemoFacts(**json.loads(os.environ[ENVIRONMENT]))

@@ -14,20 +14,14 @@ from urllib.parse import urlparse
 
 from traitlets.config import Config, LazyConfigValue
 
+from aliquot.hub_scopes import NEEDED_SCOPES, READ_SCOPE, SERVICE_NAME
 from aliquot.settings import ENVIRONMENT, settings_of
 
-SERVICE = "aliquot"
-SERVICE_ROLE = "aliquot-service"
-SERVICE_SCOPES = (
-    "list:users",
-    "read:users",
-    "read:servers",
-    "admin:server_state",
-)
-CUSTOM_SCOPES = {
-    "custom:aliquot:read": {"description": "Read what GPUs are held, by whom, and the metrics."},
+_SERVICE_ROLE = "aliquot-service"
+_CUSTOM_SCOPES = {
+    READ_SCOPE: {"description": "Read what GPUs are held, by whom, and the metrics."},
 }
-_ACCESS = f"access:services!service={SERVICE}"
+_ACCESS = f"access:services!service={SERVICE_NAME}"
 _SERVER_SCOPES = ("users:activity!user", "access:servers!server", _ACCESS)
 
 
@@ -40,12 +34,12 @@ def setup_aliquot(c: Config, *, spawner: str = "aliquot-local", service_port: in
     if "spawner_class" not in c.JupyterHub:
         c.JupyterHub.spawner_class = spawner
     port = service_port or _free_port()
-    prefix = _base_url(c) + f"services/{SERVICE}"
+    prefix = _base_url(c) + f"services/{SERVICE_NAME}"
     c.Aliquot.service_url = f"http://127.0.0.1:{port}{prefix}"
     settings = settings_of(c)
     c.Aliquot.database_url = settings.database_url
     service = {
-        "name": SERVICE,
+        "name": SERVICE_NAME,
         "url": f"http://127.0.0.1:{port}",
         "command": [sys.executable, "-m", "aliquot.service"],
         "environment": {ENVIRONMENT: settings.to_json()},
@@ -53,13 +47,13 @@ def setup_aliquot(c: Config, *, spawner: str = "aliquot-local", service_port: in
         "display": False,
     }
     _add(c.JupyterHub, "services", [service])
-    role = {"name": SERVICE_ROLE, "scopes": [*SERVICE_SCOPES], "services": [SERVICE]}
+    role = {"name": _SERVICE_ROLE, "scopes": [*NEEDED_SCOPES], "services": [SERVICE_NAME]}
     _add(c.JupyterHub, "load_roles", [role, {"name": "user", "scopes": ["self"]}])
     for role in c.JupyterHub.load_roles:
         if role["name"] == "user":
             role["scopes"] = [*dict.fromkeys([*role.get("scopes", ()), _ACCESS])]
     scopes = dict(_get(c.JupyterHub, "custom_scopes", {}))
-    c.JupyterHub.custom_scopes = {**scopes, **CUSTOM_SCOPES}
+    c.JupyterHub.custom_scopes = {**scopes, **_CUSTOM_SCOPES}
     granted = _get(c.Spawner, "server_token_scopes", None)
     if granted is None:
         c.Spawner.server_token_scopes = list(_SERVER_SCOPES)
