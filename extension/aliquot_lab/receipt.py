@@ -37,6 +37,9 @@ _SMALLEST_PART = 0.9
 _LARGEST_PART = 1.02
 _LARGEST_EXTRA_MIB = 64
 
+# The service takes no longer ones; a lease of sixteen GPUs would make longer ones.
+_LONGEST_TEXT = 480
+
 _PROBE_DELAY_SECONDS = 2.0
 _PROBE_SECONDS = 60
 _POST_PAUSES_SECONDS = (1, 3, 10, 30)
@@ -69,20 +72,25 @@ class Receipt:
             "lease_id": self.lease_id,
             "verdict": self.verdict,
             "checked_at": self.checked_at and utc_text(self.checked_at),
-            "reason": self.reason.text(language) if self.reason else None,
+            "reason": _text(self.reason, language) if self.reason else None,
             "checks": [
                 {
-                    "what": check.what.text(language),
-                    "expected": check.expected.text(language),
-                    "seen": check.seen.text(language),
+                    "what": _text(check.what, language),
+                    "expected": _text(check.expected, language),
+                    "seen": _text(check.seen, language),
                     "result": check.result,
-                    "reason": check.reason.text(language) if check.reason else None,
+                    "reason": _text(check.reason, language) if check.reason else None,
                     "enforced_by": check.enforced_by,
                 }
                 for check in self.checks
             ],
             "simulated": self.simulated,
         }
+
+
+def _text(sentence: Sentence, language: str) -> str:
+    written = sentence.text(language)
+    return written if len(written) <= _LONGEST_TEXT else written[: _LONGEST_TEXT - 1] + "…"
 
 
 def judge(lease: Lease, report: Mapping[str, Any], checked_at: datetime) -> Receipt:
@@ -142,8 +150,9 @@ def _check_memory(
 ) -> Check:
     """Compare the memory that CUDA offers with the piece's.
 
-    Under MPS the limit shows as the free memory while the total stays the card's, so a card
-    that others have nearly filled looks capped without being so.
+    Under MPS the limit, less the asking process's context, shows as the free memory while the
+    total stays the card's; so a card that others have nearly filled looks capped without
+    being so.
     """
     cap_mib = piece.memory_mib
     most_mib = int(cap_mib * _LARGEST_PART) + _LARGEST_EXTRA_MIB

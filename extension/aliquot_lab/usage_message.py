@@ -13,7 +13,7 @@ from typing import Any
 from aliquot_lab.figures import DeviceFigures
 from aliquot_lab.lease import Lease, LeaseFault
 from aliquot_lab.sampler import Row, Snapshot
-from aliquot_lab.wording import Sentence, say
+from aliquot_lab.wording import Sentence, say, words_of
 
 VERSION = 1
 
@@ -33,7 +33,7 @@ def usage_message(
         "state": snapshot.state,
         "state_reason": _text(snapshot.state_reason, language),
         "simulated": known.simulated if known else False,
-        "lease": known.document if known else None,
+        "lease": _lease(known, language) if known else None,
         "devices": [_device(device, language) for device in snapshot.devices],
         "history": [
             {
@@ -56,6 +56,17 @@ def snapshot_without_source(lease: LeaseFault | None) -> Snapshot:
 
 def utc_text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _lease(lease: Lease, language: str) -> dict[str, Any]:
+    """The lease as it came, its notes in words.
+
+    A binding writes a note as a key ("note.mps_soft"), since it does not know who will read
+    it; a note that is no key known here is shown as it is.
+    """
+    notes = lease.document.get("notes")
+    written = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+    return {**lease.document, "notes": [words_of(note, language) for note in written]}
 
 
 def _device(device: DeviceFigures, language: str) -> dict[str, Any]:

@@ -56,3 +56,8 @@ class Sentence:
 def say(key: str, **values: object) -> Sentence:
     """A sentence by its key; a value may itself be a sentence."""
     return Sentence(key, tuple(sorted(values.items())))
+
+
+def words_of(note: str, language: str) -> str:
+    """The sentence for a note's key; any other text is its own words."""
+    return say(note).text(language) if note in catalogue("en") else note

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.lab.lab_server import LabServer, start_lab_server
+from tests.lab.lab_server import Kernel, LabServer, start_lab_server
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +28,14 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 
 @pytest.fixture
-def kernel_of() -> Iterator[Callable[[LabServer], Any]]:
-    """kernel_of(server): a client of a new kernel of that server."""
-    clients: list[Any] = []
+def kernel_of() -> Iterator[Callable[[LabServer], Kernel]]:
+    """kernel_of(server): a new kernel of that server, ended with the test."""
+    kernels: list[Kernel] = []
 
-    def start(server: LabServer) -> Any:
-        clients.append(server.start_kernel())
-        return clients[-1]
+    def start(server: LabServer) -> Kernel:
+        kernels.append(server.start_kernel())
+        return kernels[-1]
 
     yield start
-    for client in clients:
-        client.shutdown()
-        client.stop_channels()
+    for kernel in kernels:
+        kernel.end()

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,18 +61,10 @@ class LabServer:
     def log(self) -> str:
         return (self.directory / "server.log").read_text()
 
-    def start_kernel(self) -> BlockingKernelClient:
-        """A kernel of this server, and a client that speaks to it directly."""
-        answer = requests.post(self.base + "api/kernels", json={}, headers=self.headers, timeout=20)
+    def start_kernel(self) -> Kernel:
+        answer = requests.post(self.base + "api/kernels", json={}, headers=self.headers, timeout=60)
         answer.raise_for_status()
-        kernel_id = answer.json()["id"]
-        client = BlockingKernelClient(
-            connection_file=str(self.directory / "runtime" / f"kernel-{kernel_id}.json")
-        )
-        client.load_connection_file()
-        client.start_channels()
-        client.wait_for_ready(timeout=30)
-        return client
+        return Kernel(self, answer.json()["id"])
 
     def stop(self) -> None:
         self.process.terminate()
@@ -81,6 +73,49 @@ class LabServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+class Kernel:
+    """A kernel of a server, and a client that speaks to it directly."""
+
+    def __init__(self, server: LabServer, kernel_id: str) -> None:
+        self._server = server
+        self._address = f"{server.base}api/kernels/{kernel_id}"
+        connection_file = server.directory / "runtime" / f"kernel-{kernel_id}.json"
+        self.client = BlockingKernelClient(connection_file=str(connection_file))
+        self.client.load_connection_file()
+        # Two cores and a dozen test servers: a second without a beat is no death.
+        self.client.hb_channel.time_to_dead = 30.0
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code: str, timeout_seconds: float = 60) -> dict[str, Any]:
+        """Run a cell; the printed text and the rich outputs that it gave."""
+        outputs: dict[str, Any] = {"text": "", "displays": []}
+
+        def take(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                outputs["text"] += content["text"]
+            elif message["msg_type"] in ("execute_result", "display_data"):
+                outputs["displays"].append(content["data"])
+
+        reply = self.client.execute_interactive(code, output_hook=take, timeout=timeout_seconds)[
+            "content"
+        ]
+        assert reply["status"] == "ok", "\n".join(reply.get("traceback", [str(reply)]))
+        return outputs
+
+    def run_on(self, code: str) -> None:
+        """Start a cell and do not wait for its end."""
+        self.client.execute(code)
+
+    def end(self) -> None:
+        self.client.stop_channels()
+        headers = self._server.headers
+        # Interrupted first: a cell in a loop would use up the server's patience, and a core.
+        requests.post(self._address + "/interrupt", headers=headers, timeout=60)
+        requests.delete(self._address, headers=headers, timeout=60)
 
 
 def wait_for(
@@ -196,6 +231,7 @@ def lease_text(
     compute: str,
     simulated: bool = False,
     thread_percentage: int | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """ALIQUOT_LEASE as a binding writes it."""
     return json.dumps(
@@ -212,7 +248,7 @@ def lease_text(
             "since": "2026-11-23T05:00:00Z",
             "until": None,
             "simulated": simulated,
-            "notes": [],
+            "notes": list(notes),
         },
         separators=(",", ":"),
     )

@@ -9,7 +9,13 @@ from string import Formatter
 import pytest
 
 import aliquot_lab
-from aliquot_lab.wording import catalogue, language_of, language_of_environment, say
+from aliquot_lab.wording import (
+    catalogue,
+    language_of,
+    language_of_environment,
+    say,
+    words_of,
+)
 
 PACKAGE = Path(aliquot_lab.__file__).parent
 
@@ -55,3 +61,20 @@ def test_a_sentence_may_hold_a_sentence():
 
     assert nested.text("en") == "memory cap on 30 blocks"
     assert nested.text("ko") == "30 블록의 메모리 상한"
+
+
+def test_every_note_that_a_binding_writes_has_words_in_both_languages():
+    bindings = PACKAGE.parents[1] / "spawner" / "aliquot" / "bindings"
+    written = {
+        key
+        for path in bindings.glob("*.py")
+        for key in re.findall(r'"(note\.[a-z_]+)"', path.read_text())
+    }
+
+    assert len(written) >= 5
+    assert {key for key in written if words_of(key, "en") == key} == set()
+    assert {key for key in written if words_of(key, "ko") == words_of(key, "en")} == set()
+
+
+def test_a_note_in_words_stays_as_it_is():
+    assert words_of("The rack is being moved.", "ko") == "The rack is being moved."

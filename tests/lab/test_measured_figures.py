@@ -314,15 +314,10 @@ def test_gpu_prints_in_the_kernel_what_the_server_measures(nvml_scenario, start_
     machine = nvml_scenario("h200-mig")
     machine.edit("metric 2 30-90/20", "metric 2 63.4")
     server = start_server(slices(H200_3G, H200_1G), machine.env)
-    printed: list[str] = []
 
-    kernel_of(server).execute_interactive(
-        "%load_ext aliquot_lab\n%gpu",
-        output_hook=lambda message: printed.append(message["content"].get("text", "")),
-        timeout=30,
-    )
+    printed = kernel_of(server).run("%load_ext aliquot_lab\n%gpu")["text"]
 
-    assert "".join(printed).splitlines() == [
+    assert printed.splitlines() == [
         "H200 · 3g.71gb",
         "  memory 8.0 of 69.5 GiB (this slice) · 63 % busy (this slice)"
         " · 240 W, 44 °C (whole card)",
