@@ -22,6 +22,7 @@ from tests.domain.machines import (
     group,
     machine,
     mig_gpu,
+    people,
     situation,
     situations,
     someone,
@@ -143,7 +144,7 @@ def test_the_holder_is_named_to_people_of_the_group_and_to_nobody_else():
 
 
 @settings(max_examples=250, deadline=None)
-@given(asks, st.sampled_from(PEOPLE), situations())
+@given(asks, people, situations)
 def test_every_remedy_is_granted_when_it_is_asked_for(ask, person, now):
     decision = decide(ask, person, now)
     if isinstance(decision, Grant):
@@ -206,8 +207,8 @@ def is_granted_without(remedy: Remedy, person: Person, now: Situation, leases) -
         model=st.sampled_from((None, "H100-80GB")),
         isolated=st.booleans(),
     ),
-    st.sampled_from(PEOPLE[:3]),
-    situations(),
+    people,
+    situations,
 )
 def test_the_smaller_size_is_the_largest_that_is_granted(ask, person, now):
     decision = decide(ask, person, now)
@@ -225,7 +226,7 @@ def test_the_smaller_size_is_the_largest_that_is_granted(ask, person, now):
 
 
 @settings(max_examples=80, deadline=None)
-@given(asks, st.sampled_from(PEOPLE), situations())
+@given(asks, people, situations)
 def test_no_name_of_somebody_outside_one_s_groups_is_told(ask, person, now):
     decision = decide(ask, person, now)
     if isinstance(decision, Grant):
@@ -238,13 +239,13 @@ def test_no_name_of_somebody_outside_one_s_groups_is_told(ask, person, now):
 
 
 @settings(max_examples=80, deadline=None)
-@given(asks, st.sampled_from(PEOPLE), situations())
+@given(asks, people, situations)
 def test_the_same_question_has_the_same_answer(ask, person, now):
     assert decide(ask, person, now) == decide(ask, person, now)
 
 
 @settings(max_examples=120, deadline=None)
-@given(asks, st.sampled_from(PEOPLE), situations())
+@given(asks, people, situations)
 def test_a_grant_keeps_every_quota_from_the_group_to_the_root(ask, person, now):
     decision = judge(ask, person, now)
     if not isinstance(decision, Grant) or decision.group is None:

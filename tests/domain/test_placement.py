@@ -199,7 +199,7 @@ def brute_force_places_blocks(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    situations(),
+    situations,
     st.integers(1, 430),
     st.sampled_from(
         [ALL_KINDS, frozenset({Kind.BLOCKS}), frozenset({Kind.WHOLE}), frozenset({Kind.SLICE})]
@@ -226,7 +226,7 @@ def test_blocks_have_a_place_exactly_when_brute_force_finds_one(now, count, kind
 
 
 @settings(max_examples=150, deadline=None)
-@given(situations(), shares, st.booleans())
+@given(situations, shares, st.booleans())
 def test_a_piece_is_never_smaller_than_asked_nor_given_twice(now, share, isolated):
     found = place(share, now.inventory, now.books, isolated=isolated)
     if isinstance(found, NoRoom):
@@ -249,7 +249,7 @@ def test_a_piece_is_never_smaller_than_asked_nor_given_twice(now, share, isolate
 
 
 @settings(max_examples=100, deadline=None)
-@given(inventories(), st.data())
+@given(inventories, st.data())
 def test_the_same_machine_gives_the_same_placement_whatever_its_books_order(inventory, data):
     placed: list[Lease] = []
     books = NOBODY
@@ -265,7 +265,7 @@ def test_the_same_machine_gives_the_same_placement_whatever_its_books_order(inve
 
 
 @settings(max_examples=100, deadline=None)
-@given(inventories(), shares, st.randoms())
+@given(inventories, shares, st.randoms())
 def test_a_machine_listed_in_another_order_gives_a_piece_as_good(inventory, share, random):
     gpus = list(inventory.gpus)
     random.shuffle(gpus)
@@ -281,7 +281,7 @@ def test_a_machine_listed_in_another_order_gives_a_piece_as_good(inventory, shar
 class Days(RuleBasedStateMachine):
     """Any order of starts and stops on any small machine."""
 
-    @initialize(inventory=inventories())
+    @initialize(inventory=inventories)
     def begin(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self.books = NOBODY

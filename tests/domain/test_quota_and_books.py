@@ -110,7 +110,7 @@ def everything(books: Books) -> list[object]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(situations(), st.data())
+@given(situations, st.data())
 def test_books_without_some_leases_equal_books_that_never_had_them(now, data):
     leases = now.books.leases
     gone = data.draw(st.sets(st.sampled_from([lease.id for lease in leases] or ["x"])))

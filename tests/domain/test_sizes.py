@@ -23,11 +23,11 @@ from aliquot.domain.sizes import (
 from tests.domain.machines import (
     MIXED_SLICES,
     NOON,
-    PEOPLE,
     blocks_gpu,
     group,
     machine,
     mig_gpu,
+    people,
     situation,
     situations,
     someone,
@@ -89,8 +89,8 @@ def test_the_runs_of_a_half_full_machine_read_like_a_scale():
         model=st.sampled_from((None, None, "H100-80GB", "V100")),
         isolated=st.booleans(),
     ),
-    st.sampled_from(PEOPLE),
-    situations(),
+    people,
+    situations,
 )
 def test_the_runs_say_of_every_count_what_a_decision_on_it_says(ask, person, now):
     told = {}
