@@ -60,7 +60,8 @@ def shown(url: URL) -> str:
     """The database for people: a path, or a URL without its password and options."""
     if url.get_backend_name() == "sqlite":
         return url.database or "a database in memory"
-    return url.set(password=None, query={}).render_as_string()
+    known = URL.create(url.drivername, url.username, None, url.host, url.port, url.database)
+    return known.render_as_string()
 
 
 def parse_url(text: str) -> URL:
