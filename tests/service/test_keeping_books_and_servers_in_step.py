@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from aliquot.allocator import Allocator
+from aliquot.allocator import Allocator, Reserved
 from aliquot.domain.currency import ONE_GPU
 from aliquot.domain.lease_json import lease_to_json
 from aliquot.domain.leases import Person, Server
@@ -38,6 +38,7 @@ def allocator(tmp_path) -> Allocator:
 
 def hold(allocator: Allocator, lease_id: str = "a" * 32):
     reserved = allocator.reserve(Ask(Blocks(30)), ADA, Server(3), lease_id, {"share": "30 blocks"})
+    assert isinstance(reserved, Reserved)
     return reserved.lease
 
 

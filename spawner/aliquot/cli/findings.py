@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -114,9 +115,8 @@ def gpus(settings: Settings) -> Iterator[Finding]:
         )
     elif inventory.driver_version is not None:
         yield Finding("driver", "ok", f"NVIDIA driver {inventory.driver_version}, NVML answers")
-    if not inventory.gpus:
-        remedy = "Notebooks start without a GPU; install NVIDIA's driver if this machine has one."
-        yield Finding("gpus", "warn", "no GPU is seen", remedy)
+    if not inventory.gpus and not inventory.notes:
+        yield Finding("gpus", "warn", "no GPU is seen", "Notebooks start without one.")
     for note in inventory.notes:
         yield Finding("gpus", "warn", _sentence(note))
     yield from _each_gpu(inventory)
@@ -167,7 +167,12 @@ def _mps(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
 
 def database(settings: Settings) -> Iterator[Finding]:
     """Where the ledger is, whether it can be used, and who has quota in it."""
-    yield from _place(settings.database_url)
+    path = sqlite_path(settings.database_url)
+    if path is not None:
+        yield from _place(path)
+        if not path.exists():
+            yield _not_made_yet(path)
+            return
     try:
         store = Store.open(
             settings.database_url, busy_wait_seconds=settings.database_wait_seconds, migrate=False
@@ -187,14 +192,30 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield Finding("groups", "problem", "no group has GPU quota, so nobody gets one", remedy)
 
 
-def _place(url_text: str) -> Iterator[Finding]:
+def sqlite_path(url_text: str) -> Path | None:
+    """The file of a SQLite ledger; None for PostgreSQL, and for what is no URL."""
     try:
         url = make_url(url_text)
     except ArgumentError:
-        return  # opening it says so
+        return None  # opening it says so
     if url.get_backend_name() != "sqlite" or not url.database:
-        return
-    path = Path(url.database).absolute()
+        return None
+    return Path(url.database).absolute()
+
+
+def _not_made_yet(path: Path) -> Finding:
+    if os.access(path.parent, os.W_OK):
+        remedy = "The Hub makes it at its first start; then give groups quota: aliquot apply."
+        return Finding("database", "warn", f"there is no ledger at {path} yet", remedy)
+    return Finding(
+        "database",
+        "problem",
+        f"there is no ledger at {path} and none can be made there",
+        "Make the folder and let the Hub's user write it, or set c.Aliquot.database_url.",
+    )
+
+
+def _place(path: Path) -> Iterator[Finding]:
     kind = _file_system(path)
     if kind.startswith(_NETWORK):
         yield Finding(
@@ -325,7 +346,9 @@ def notebooks(config: Config | None) -> Iterator[Finding]:
 
 def _python_of(command: str) -> str | None:
     """The interpreter that a command's script names in its first line."""
-    path = shutil.which(command)
+    # Beside our own Python as well: this may be called by its path, with no environment active.
+    beside = str(Path(sys.executable).parent)
+    path = shutil.which(command) or shutil.which(command, path=beside)
     if path is None:
         return None
     if Path(path).name.startswith("python"):

@@ -11,9 +11,11 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aliquot.allocator import Allocator
 from aliquot.cli.deployment import deployment_options, read_deployment
+from aliquot.cli.findings import sqlite_path
 from aliquot.domain.inventory import Gpu, Inventory
 from aliquot.domain.judging import Unreadable
 from aliquot.domain.lease_json import utc_text
@@ -27,7 +29,14 @@ from aliquot.storage import Ledger, LedgerUnavailable, Store
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
 def report(config: Path | None, database: str | None, as_json: bool) -> None:
     """Show who holds which GPU, and what groups and GPUs have left."""
-    settings = read_deployment(config, database).settings
+    deployment = read_deployment(config, database)
+    settings = deployment.settings
+    path = sqlite_path(settings.database_url)
+    if path is not None and not path.exists():
+        raise click.ClickException(
+            f"There is no ledger at {path} ({deployment.source}). Name the Hub's configuration "
+            "(aliquot report -f jupyterhub_config.py), or start the Hub once: it makes it."
+        )
     try:
         ledger = Store.open(
             settings.database_url, busy_wait_seconds=settings.database_wait_seconds, migrate=False
@@ -121,7 +130,8 @@ def _print(found: dict[str, Any]) -> None:
     leases = _table(f"Leases{mark}", "User", "Server", "Group", "Size", "GPU", "State", "For")
     for lease in found["leases"]:
         models = dict.fromkeys(gpu["model"] for gpu in lease["gpus"])
-        leases.add_row(
+        _add_row(
+            leases,
             lease["user"],
             lease["server"] or "(default)",
             lease["group"],
@@ -137,7 +147,7 @@ def _print(found: dict[str, Any]) -> None:
     groups = _table("Groups, in blocks", "Group", "Under", "Held", "Quota", "Free")
     for group in found["groups"]:
         numbers = (group["held_blocks"], group["nominal_blocks"], group["free_blocks"])
-        groups.add_row(group["name"], group["parent"] or "", *map(str, numbers))
+        _add_row(groups, group["name"], group["parent"] or "", *map(str, numbers))
     if found["groups"]:
         console.print(groups)
     else:
@@ -151,7 +161,7 @@ def _print(found: dict[str, Any]) -> None:
         held = ", ".join(slices) or "no slices"
         if gpu["mode"] != "mig":
             held = f"{gpu['held_blocks']} of 100 blocks, {gpu['sharers']} notebooks"
-        gpus.add_row(str(gpu["index"]), gpu["model"], held, gpu["uuid"])
+        _add_row(gpus, str(gpu["index"]), gpu["model"], held, gpu["uuid"])
     console.print(gpus)
 
 
@@ -160,6 +170,11 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """As plain text: a name in brackets is no markup."""
+    table.add_row(*map(Text, cells))
 
 
 def age(seconds: int) -> str:
