@@ -103,7 +103,7 @@ export class StatusItem {
   private async open(): Promise<void> {
     // Loaded at the first click: who only glances at the status bar does not pay for it.
     const { Popup } = await import('./popup');
-    if (this.popup !== null) {
+    if (this.popup !== null || !this.node.isConnected) {
       return;
     }
     const { base, lang, t } = this.options;
