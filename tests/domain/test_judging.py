@@ -154,7 +154,7 @@ CASES: list[tuple[Reason, Ask, object, Situation, str]] = [
         Ask(Blocks(30)),
         ADA,
         held(situation(TWO, group("vision", person=60)), (ADA, 40)),
-        "30 blocks refused: you hold 40 of the 60 blocks that group 'vision' allows one person.",
+        "30 blocks refused: group 'vision' allows one person 60 blocks, and you hold 40.",
     ),
     (
         Reason.OVER_GROUP_QUOTA,
