@@ -9,20 +9,29 @@ import pytest
 
 from tests.lab.lab_server import Kernel, LabServer, start_lab_server
 
+StartServer = Callable[..., LabServer]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """start_server(lease, environment): a server that ends with the test."""
+    yield from _servers_in(tmp_path)
+
 
 @pytest.fixture(scope="module")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LabServer]]:
-    """start_server(lease, environment): a server that lives as long as the module's tests."""
+def start_module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """The same for a server that a module's tests share."""
+    yield from _servers_in(tmp_path_factory.mktemp("servers"))
+
+
+def _servers_in(folder: Path) -> Iterator[StartServer]:
     started: list[LabServer] = []
 
     def start(lease: str | None, environment: dict[str, str] | None = None) -> LabServer:
-        directory: Path = tmp_path_factory.mktemp("server")
-        started.append(start_lab_server(directory, lease, environment))
+        started.append(start_lab_server(folder / f"server{len(started)}", lease, environment))
         return started[-1]
 
     yield start
-    for server in started:
-        server.process.terminate()
     for server in started:
         server.stop()
 

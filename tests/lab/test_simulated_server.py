@@ -27,8 +27,8 @@ LEASE = lease_text(
 
 
 @pytest.fixture(scope="module")
-def server(start_server) -> LabServer:
-    return start_server(LEASE)
+def server(start_module_server) -> LabServer:
+    return start_module_server(LEASE)
 
 
 @pytest.fixture(scope="module")
