@@ -52,7 +52,7 @@ def apply(path: Path, dry_run: bool, why: str, config: Path | None, database: st
     try:
         store.save_groups(list(wanted.tree.groups.values()), wanted.weights, actor, reason)
         if wanted.sizes:
-            store.save_presets(wanted.sizes, actor, reason)
+            store.save_presets([str(size) for size in wanted.sizes], actor, reason)
     except LedgerUnavailable as error:
         raise click.ClickException(str(error)) from error
     click.echo("In force.")
