@@ -40,10 +40,12 @@ KEYS = st.one_of(
     st.text(max_size=12),
 )
 OPTIONS = st.dictionaries(KEYS, VALUES, min_size=1, max_size=4)
-FIELDS = st.dictionaries(KEYS.filter(bool), TEXTS, min_size=1, max_size=4)
+# The names of a form's fields travel in headers, where the Hub itself refuses control characters.
+FIELD_NAMES = KEYS.filter(lambda key: key and key.isprintable() and '"' not in key)
+FIELDS = st.dictionaries(FIELD_NAMES, TEXTS, min_size=1, max_size=4)
 
 PATIENT = settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
