@@ -253,7 +253,7 @@ def _random_tree(r: Random) -> GroupTree:
             kinds=r.choice(_KINDS),
         )
 
-    lab = group("lab", r.choice(_NOMINALS[2:]), person=r.choice(_LIMITS))
+    lab = group("lab", r.choice((80, 150, 250, 1000)), person=r.choice(_LIMITS))
     return GroupTree.of([lab, one("vision", "lab"), one("nlp", "lab"), group("away", 1000)])
 
 

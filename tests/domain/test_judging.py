@@ -281,14 +281,14 @@ def test_the_reasons_stand_in_the_order_in_which_they_are_told():
     )
 
 
-def test_a_quota_above_binds_and_is_named():
-    lab = group("lab", 50)
-    now = held(situation(TWO, lab, group("vision", 100, parent="lab")), (LIN, 40))
+def test_a_quota_above_binds_counts_all_groups_below_and_is_named():
+    groups = [group("lab", 50), group("vision", 50, parent="lab"), group("nlp", parent="lab")]
+    now = start(Ask(Blocks(40), group="nlp"), KIM, situation(TWO, *groups))
 
     refusal = refusal_of(judge(Ask(Blocks(20)), ADA, now))
 
     assert refusal.reason is Reason.OVER_GROUP_QUOTA
-    assert refusal.numbers["group"] == "lab"
+    assert (refusal.numbers["group"], refusal.numbers["held_blocks"]) == ("lab", 40)
     assert isinstance(judge(Ask(Blocks(10)), ADA, now), Grant)
 
 

@@ -114,13 +114,9 @@ def _place_blocks(
         free, parts = room.free_in(pool)
         left, host = 0, None
         if rest:
-            # A free GPU hosts the rest only if enough others stay for the whole ones.
-            spare = len(free) > wholes
-            fitting = [
-                (blocks - rest, gpu.index, gpu)
-                for blocks, gpu in parts
-                if blocks >= rest and (spare or gpu not in free)
-            ]
+            # A free GPU hosts the rest only where no begun one can, since it is left with
+            # more; it is then missing below if the whole ones need it.
+            fitting = [(blocks - rest, gpu.index, gpu) for blocks, gpu in parts if blocks >= rest]
             if not fitting:
                 continue
             left, _, host = min(fitting, key=lambda entry: entry[:2])
