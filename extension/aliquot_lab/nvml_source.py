@@ -44,6 +44,8 @@ from aliquot_lab.own_processes import Session, driver_pids_are_ours
 from aliquot_lab.wording import Sentence, say
 
 _MIB = 1024 * 1024
+# nvidia-ml-py has had them since driver 615; older ones are allowed.
+_BINDING_HAS_SHARE_LIMITS = hasattr(pynvml, "nvmlDeviceGetMemoryLimits_v1")
 _NOT_ASKED = Processes(None, reason=say("processes_on_request"))
 
 
@@ -57,7 +59,7 @@ class _Device:
     meter: GpmMeter | None = None
     absent: Sentence | None = None
     memory_version: int | None = pynvml.nvmlMemory_v2
-    has_share_limits: bool = True
+    has_share_limits: bool = _BINDING_HAS_SHARE_LIMITS
     card_values: Card = field(default_factory=lambda: Card(None, None, say("card_on_request")))
     processes: Processes = _NOT_ASKED
 

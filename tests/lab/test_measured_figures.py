@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pynvml
 import pytest
 
 from aliquot_lab.own_processes import driver_pids_are_ours
@@ -164,6 +165,9 @@ def server_child(server: LabServer) -> int:
     return child.pid
 
 
+@pytest.mark.skipif(
+    not hasattr(pynvml, "nvmlDeviceGetMemoryLimits_v1"), reason="needs nvidia-ml-py 13.615"
+)
 def test_where_the_driver_keeps_the_share_s_limit_its_own_memory_is_shown(
     nvml_scenario, start_server
 ):
