@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from aliquot.domain.books import Books
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.judging import (
@@ -212,15 +213,8 @@ class _Search:
             (lease for lease in others if lease.until is not None),
             key=lambda lease: (lease.until, lease.id),
         )
-        low, high = 0, len(ending)
-        if ending and self._grants_without(ending):
-            while low + 1 < high:
-                middle = (low + high) // 2
-                if self._grants_without(ending[:middle]):
-                    high = middle
-                else:
-                    low = middle
-            last = ending[high - 1]
+        if (enough := self._fewest_first(ending)) is not None:
+            last = ending[enough - 1]
             assert last.until is not None
             yield Remedy(RemedyKind.WHEN_ENDS, {"ends_at": last.until}, self.ask)
             return
@@ -239,9 +233,39 @@ class _Search:
                 )
                 return
 
+    def _fewest_first(self, leases: list[Lease]) -> int | None:
+        """How many of these, taken in order, must end for a grant; None if all are too few.
+
+        Leaps that double, then halving, each from the books of the last "not yet": the answer
+        is mostly near the start, and there may be a thousand leases.
+        """
+        books, low, leap = self.situation.books, 0, 1
+        while low < len(leases):
+            high = min(low + leap, len(leases))
+            fewer = _without(books, leases[low:high])
+            if self._grants_on(fewer):
+                break
+            books, low, leap = fewer, high, leap * 2
+        else:
+            return None
+        while low + 1 < high:
+            middle = (low + high) // 2
+            fewer = _without(books, leases[low:middle])
+            if self._grants_on(fewer):
+                high = middle
+            else:
+                books, low = fewer, middle
+        return high
+
     def _grants_without(self, leases: list[Lease]) -> bool:
-        books = self.situation.books.without({lease.id for lease in leases})
+        return self._grants_on(_without(self.situation.books, leases))
+
+    def _grants_on(self, books: Books) -> bool:
         return isinstance(judge(self.ask, self.person, self.situation.with_books(books)), Grant)
+
+
+def _without(books: Books, leases: list[Lease]) -> Books:
+    return books.without([lease.id for lease in leases])
 
 
 def _remedy(kind: RemedyKind, ask: Ask, grant: Grant) -> Remedy:
