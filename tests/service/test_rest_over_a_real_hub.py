@@ -381,6 +381,26 @@ def test_an_anonymous_visitor_of_the_page_is_sent_to_the_hubs_login(hub):
     assert "/hub/api/oauth2/authorize" in answer.headers["Location"]
 
 
+def test_every_answer_forbids_scripts_and_framing(hub, ada):
+    paths = (
+        "",
+        "health",
+        "api/sizes",
+        "nothing",
+        "oauth_callback",
+        "static/service.css",
+        "static/x",
+    )
+    for path in paths:
+        answer = hub.service("GET", path, token=ada)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy, path
+        assert "frame-ancestors 'none'" in policy, path
+        assert "Traceback" not in answer.text
+    assert hub.service("GET", "static/../app.py").status_code == 404
+    assert hub.service("GET", "static/%2e%2e/app.py").status_code in (403, 404)
+
+
 def test_a_renamed_user_still_owns_the_lease_of_the_running_server(sharing):
     hub = sharing.hub
     hub.add_user("early", "vision")

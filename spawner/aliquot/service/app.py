@@ -56,16 +56,26 @@ class OpenApiHandler(ServiceHandler):
         self.finish(json.dumps(document(self.settings["prefix"]), ensure_ascii=False))
 
 
+class LoginHandler(HubOAuthCallbackHandler):
+    """Where the Hub sends a browser back to; the Hub's own, with our headers."""
+
+    set_default_headers = ServiceHandler.set_default_headers
+
+
+class StaticHandler(StaticFileHandler):
+    set_default_headers = ServiceHandler.set_default_headers
+
+
 def make_application(state: ServiceState, prefix: str) -> Application:
     """The routes. ``prefix`` is the service's path, with slashes at both ends."""
     shared = {"state": state}
     routes: list[Any] = [
         (f"{prefix}?", HomeHandler, shared),
-        (f"{prefix}oauth_callback", HubOAuthCallbackHandler),
+        (f"{prefix}oauth_callback", LoginHandler),
         (f"{prefix}api/openapi\\.json", OpenApiHandler, shared),
         (
             f"{prefix}static/(.*)",
-            StaticFileHandler,
+            StaticHandler,
             {"path": str(files("aliquot.service").joinpath("static"))},
         ),
         *((prefix + endpoint.pattern, endpoint.handler, shared) for endpoint in ENDPOINTS),

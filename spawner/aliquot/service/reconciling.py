@@ -5,7 +5,7 @@ At start a second pass follows after a few seconds, since a lease is released on
 missing twice; from then on there is one every minute.
 
 When either side cannot be read nothing is released: the pass is skipped, told by ``/health``
-and tried again.
+and tried again after a few seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aliquot.storage import LedgerUnavailable
 
 log = logging.getLogger(__name__)
 
-SECOND_PASS_SECONDS = 5.0
+SOON_SECONDS = 5.0
 EVERY_SECONDS = 60.0
 
 
@@ -62,11 +62,11 @@ class Reconciler:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self.one_pass()
-        await asyncio.sleep(SECOND_PASS_SECONDS)
         while True:
             await self.one_pass()
-            await asyncio.sleep(EVERY_SECONDS)
+            # At its start the Hub may not answer yet; the minute begins with two good passes.
+            settled = self.standing.trouble is None and self.standing.passes >= 2
+            await asyncio.sleep(EVERY_SECONDS if settled else SOON_SECONDS)
 
     async def one_pass(self) -> None:
         """One comparison. Faults become ``standing.trouble``, told once while they last."""
