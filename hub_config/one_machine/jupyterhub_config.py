@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aliquot.setup import setup_aliquot
 
-c = get_config()  # noqa: F821
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 state = Path("/var/lib/jupyterhub")
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"  # put a proxy with TLS before it

@@ -12,7 +12,8 @@ import sys
 from typing import Any
 from urllib.parse import urlparse
 
-from traitlets.config import Config, LazyConfigValue
+from traitlets.config import Config
+from traitlets.config.loader import LazyConfigValue
 
 from aliquot.hub_scopes import NEEDED_SCOPES, READ_SCOPE, SERVICE_NAME
 from aliquot.settings import ENVIRONMENT, settings_of

@@ -51,7 +51,7 @@ class ProcessBinding(Protocol):
     its order; what is charged is what is granted; the enforcement is never overstated.
     """
 
-    def __call__(self, placement: Placement) -> ProcessPatch: ...
+    def __call__(self, placement: Placement, /) -> ProcessPatch: ...
 
 
 # Variables that could widen a binding: each patch sets or unsets all of them.

@@ -140,8 +140,10 @@ def _judge_in(
         ALL_KINDS, *(situation.tree.groups[name].quota.kinds for name in path)
     )
     place_on = partial(place, ask.share, inventory, model=ask.model, isolated=ask.isolated)
-    found = ideal = place_on(situation.books, kinds=kinds)
-    if isinstance(found, NoRoom):
+    found = place_on(situation.books, kinds=kinds)
+    if isinstance(found, Placement):
+        ideal = found
+    else:
         nobody = Books((), situation.tree)
         ideal = place_on(nobody, kinds=kinds)
         if isinstance(ideal, NoRoom):

@@ -10,16 +10,15 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
+from aliquot.allocator import Allocator
 from aliquot.domain.asks import read_ask
+from aliquot.domain.leases import Person
 from aliquot.domain.refusals import Ask, Refusal
 from aliquot.domain.wording import language_for
 from aliquot.spawners.picker import PickerPage, presets_with, render_picker
-
-if TYPE_CHECKING:
-    from aliquot.spawners.share import ShareSpawner
 
 _ATTRIBUTE = "_aliquot_form"
 
@@ -82,7 +81,27 @@ def considered(handler: Any) -> Ask | None:
     return ask if text and isinstance(ask, Ask) else None
 
 
-async def picker_form(spawner: ShareSpawner) -> str:
+class FormOwner(Protocol):
+    """What the form needs of a spawner. ``user``, ``handler`` and ``hub`` are the Hub's."""
+
+    user: Any
+    handler: Any
+    hub: Any
+
+    @property
+    def allocator(self) -> Allocator: ...
+
+    @property
+    def person(self) -> Person: ...
+
+    @property
+    def last_accepted(self) -> Mapping[str, Any]: ...
+
+    @property
+    def saved_options(self) -> Mapping[str, Any]: ...
+
+
+async def picker_form(spawner: FormOwner) -> str:
     """The ``options_form``: the picker for the owner of the server."""
     rejection, prefill = Form.of(spawner.user).take()
     handler = spawner.handler

@@ -13,6 +13,7 @@ group is over its quota.
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from tornado.web import HTTPError
 
@@ -24,52 +25,31 @@ try:
 except ImportError:  # JupyterHub 5
     SpawnException = None
 
-
-def _message_html(said: Said) -> str:
-    remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in said.remedies)
-    return f"<p><strong>{escape(said.what)}:</strong> {escape(said.why)}</p><ul>{remedies}</ul>"
+_HubError: Any = SpawnException or HTTPError
 
 
-class _Shown:
-    """What the Hub's pages read from an exception."""
+class StartRefused(_HubError):
+    """A start that is not granted. The Hub shows it; nothing else catches it."""
 
-    def show(self, refusal: Refusal, language: str) -> None:
+    def __init__(self, refusal: Refusal, language: str) -> None:
         said = say_refusal(refusal, language)
+        status = 400 if refusal.reason.is_users_mistake else 409
+        reason = refusal.reason.value
+        if SpawnException is not None:
+            super().__init__(said.sentence, reason=reason, status_code=status)
+        else:
+            super().__init__(status, said.sentence, reason=reason)
         self.refusal = refusal
         self.message = self.jupyterhub_message = said.sentence
-        self.message_html = self.jupyterhub_html_message = _message_html(said)
+        self.message_html = self.jupyterhub_html_message = _as_html(said)
 
     def __str__(self) -> str:
         return self.message
 
 
-def _status(refusal: Refusal) -> int:
-    return 400 if refusal.reason.is_users_mistake else 409
-
-
-if SpawnException is not None:
-
-    class StartRefused(_Shown, SpawnException):
-        """A start that is not granted. The Hub shows it; nothing else catches it."""
-
-        def __init__(self, refusal: Refusal, language: str) -> None:
-            self.show(refusal, language)
-            super().__init__(
-                self.message,
-                reason=refusal.reason.value,
-                message_html=self.message_html,
-                status_code=_status(refusal),
-            )
-            self.show(refusal, language)
-
-else:
-
-    class StartRefused(_Shown, HTTPError):  # type: ignore[no-redef]
-        """A start that is not granted. The Hub shows it; nothing else catches it."""
-
-        def __init__(self, refusal: Refusal, language: str) -> None:
-            self.show(refusal, language)
-            super().__init__(_status(refusal), self.message, reason=refusal.reason.value)
+def _as_html(said: Said) -> str:
+    remedies = "".join(f"<li>{escape(remedy)}</li>" for remedy in said.remedies)
+    return f"<p><strong>{escape(said.what)}:</strong> {escape(said.why)}</p><ul>{remedies}</ul>"
 
 
 class LinkPrefills(Exception):
