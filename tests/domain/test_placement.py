@@ -120,6 +120,7 @@ def test_memory_takes_the_cheapest_piece_and_the_isolated_one_on_a_tie():
     both = machine(blocks_gpu(0), mig_gpu(1, *SEVEN_SMALL))
     found = place(Memory(10_000), both, NOBODY)
     assert pieces_of(found) == [("0", 12)]
+    assert isinstance(found, Placement)
     assert found.memory_mib * (1 << 20) >= 10_000 * 10**6
 
     # 12,200 MB ask 15 blocks of the one; a slice that large costs 15 of the other.
