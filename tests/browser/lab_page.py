@@ -1,0 +1,84 @@
+"""JupyterLab as its user handles it: settings, cells, the status item and the widget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, WebSocket, expect
+
+LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
+
+
+def write_settings(folder: Path, *, theme: str = LIGHT, locale: str = "default") -> None:
+    """A user's settings. ``folder`` is JupyterLab's, in a home ``.jupyter/lab/user-settings``.
+
+    News would be a dialogue over the page, and a request to the world outside.
+    """
+    apputils = folder / "@jupyterlab" / "apputils-extension"
+    translation = folder / "@jupyterlab" / "translation-extension"
+    apputils.mkdir(parents=True)
+    translation.mkdir(parents=True)
+    for file, settings in {
+        apputils / "notification": {"fetchNews": "false", "checkForUpdates": False},
+        apputils / "themes": {"theme": theme},
+        translation / "plugin": {"locale": locale},
+    }.items():
+        file.with_suffix(".jupyterlab-settings").write_text(json.dumps(settings), "utf-8")
+
+
+class LabPage:
+    """A tab with JupyterLab in it. Notes the sequence of every sample that the page gets."""
+
+    def __init__(self, tab: Page) -> None:
+        self.tab = tab
+        self.sequences: list[int] = []
+        tab.on("websocket", self._listen)
+
+    def _listen(self, socket: WebSocket) -> None:
+        if "/aliquot/api/stream" in socket.url:
+            socket.on("framereceived", lambda text: self.sequences.append(_sequence(text)))
+
+    # -- the notebook ----------------------------------------------------------------------
+
+    def new_notebook(self) -> None:
+        """By the launcher's first card. Waits until its kernel is there."""
+        self.tab.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+        self.wait_for_kernel()
+
+    def wait_for_kernel(self) -> None:
+        self.tab.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
+
+    def run(self, code: str) -> Locator:
+        """Write into the last cell and run it; the cell, which may still be running."""
+        cells = self.tab.locator(".jp-Notebook .jp-CodeCell")
+        cell = cells.nth(cells.count() - 1)
+        cell.locator(".cm-content").click()
+        self.tab.keyboard.insert_text(code)
+        expect(cell.locator(".cm-content")).to_contain_text(code.strip().splitlines()[-1])
+        self.tab.keyboard.press("Shift+Enter")
+        return cell
+
+    def expect_running(self, cell: Locator) -> None:
+        expect(cell.locator(".jp-InputPrompt")).to_have_text("[*]:")
+
+    def expect_done(self, cell: Locator) -> None:
+        expect(cell.locator(".jp-InputPrompt")).not_to_have_text("[*]:")
+
+    # -- what is ours ----------------------------------------------------------------------
+
+    @property
+    def status(self) -> Locator:
+        return self.tab.locator(".aliquot-status-button")
+
+    @property
+    def popup(self) -> Locator:
+        return self.tab.locator(".aliquot-popup")
+
+    @property
+    def widget(self) -> Locator:
+        return self.tab.locator(".jp-OutputArea .aliquot-card")
+
+
+def _sequence(frame: str | bytes) -> int:
+    return json.loads(frame)["sequence"]
