@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 try:
@@ -107,14 +107,6 @@ def translated(url: URL, wait_seconds: float) -> Iterator[None]:
     """
     try:
         yield
-    except SQLAlchemyError as error:
-        cause: BaseException = error
-        if isinstance(error, DBAPIError) and error.orig is not None:
-            cause = error.orig
-        fault = fault_of(cause, url, wait_seconds)
-        if fault is None:
-            raise
-        raise fault from error
     except Exception as error:
         fault = fault_of(error, url, wait_seconds)
         if fault is None:
@@ -124,8 +116,8 @@ def translated(url: URL, wait_seconds: float) -> Iterator[None]:
 
 def fault_of(error: BaseException, url: URL, wait_seconds: float) -> LedgerUnavailable | None:
     """The fault that a driver's error tells of; None when it is none."""
-    if isinstance(error, LedgerUnavailable):
-        return None
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
     if isinstance(error, PoolTimeout):
         return locked(url, wait_seconds)
     if isinstance(error, sqlite3.Error):

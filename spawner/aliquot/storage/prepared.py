@@ -6,14 +6,17 @@ four statements takes as long again. These keep its tables and types and leave o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import bindparam
+from sqlalchemy import JSON, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import Delete, Insert, Select, Update
 
-from aliquot.storage.tables import IS_OPEN, events, leases, ledger_state
+from aliquot.storage.tables import IS_OPEN, UtcDateTime, events, leases, ledger_state
+
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Prepared:
@@ -30,19 +33,21 @@ class Prepared:
         )
         self._text: str = compiled.string
         self._positions: list[str] | None = compiled.positiontup
-        self._binders = []
-        for name, bind in compiled.binds.items():
-            binder = bind.type.dialect_impl(dialect).bind_processor(dialect)
-            if binder is not None:
-                self._binders.append((name, binder))
+        self._dialect = dialect
+        binds = compiled.binds.items()
+        self._moments = [(name, b.type) for name, b in binds if isinstance(b.type, UtcDateTime)]
+        self._documents = [name for name, b in binds if isinstance(b.type, JSON)]
 
     def run(self, cursor: Any, values: dict[str, Any]) -> int:
         """Execute it; ``values`` is used up. Returns the number of rows that it met.
 
         Raises the driver's own errors.
         """
-        for name, binder in self._binders:
-            values[name] = binder(values[name])
+        for name, kind in self._moments:
+            values[name] = kind.process_bind_param(values[name], self._dialect)
+        for name in self._documents:
+            if values[name] is not None:
+                values[name] = _as_json(values[name])
         if self._positions is None:
             cursor.execute(self._text, values)
         else:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import URL
 
 from aliquot.storage import errors
-from aliquot.storage.connections import reading_engine, use_wal, writing_engine
+from aliquot.storage.connections import Writer, reading_engine, use_wal, writing_engine
 from aliquot.storage.tables import metadata
 
 if TYPE_CHECKING:
@@ -64,14 +64,23 @@ def ensure(url: URL, *, migrate: bool) -> None:
         use_wal(writing, _MIGRATION_SECONDS)
         if current:
             return
-        with writing.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
-            if not _is_current(connection, url, migrate=migrate):
-                upgrade(connection)
+        writer = Writer(writing, url, _MIGRATION_SECONDS)
+        try:
+            writer.begin()
+            _upgrade_unless_done(writer.connection, url)
+            writer.commit()
+        finally:
+            writer.close()
     finally:
         reading.dispose()
         writing.dispose()
+
+
+def _upgrade_unless_done(connection: Connection, url: URL) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATING})"))
+    if not _is_current(connection, url, migrate=True):
+        upgrade(connection)
 
 
 def upgrade(connection: Connection, to: str = "head") -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import URL
@@ -30,7 +30,7 @@ from aliquot.domain.leases import Lease, LeaseState
 from aliquot.domain.quota import GroupTree, ResourceGroup
 from aliquot.domain.shares import CpuOnly, read_share
 from aliquot.storage import errors, schema
-from aliquot.storage.connections import create_file, reading_engine, writing_engine
+from aliquot.storage.connections import Writer, create_file, reading_engine, writing_engine
 from aliquot.storage.errors import Fault, LedgerUnavailable
 from aliquot.storage.prepared import LedgerStatements
 from aliquot.storage.rows import event_from_row, group_to_row, lease_from_row
@@ -62,7 +62,7 @@ class Store:
         self._statements = LedgerStatements(self._writing.dialect)
         # One writer a process: threads wait here, and the database sees one connection.
         self._write_lock = threading.Lock()
-        self._writer: Connection | None = None
+        self._writer: Writer | None = None
         self._known: Known | None = None
         with self._read() as connection:
             found = connection.execute(select(ledger_state.c.deployment_id))
@@ -324,8 +324,11 @@ class Store:
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         """A snapshot."""
-        with self._faults_named(), self._reading.begin() as connection:
-            yield connection
+        try:
+            with self._reading.begin() as connection:
+                yield connection
+        except Exception as error:
+            self._raise_named(error)
 
     @contextmanager
     def _write(self) -> Iterator[WriteTransaction]:
@@ -333,14 +336,15 @@ class Store:
         if not self._write_lock.acquire(timeout=self._wait_seconds):
             raise errors.locked(self._url, self._wait_seconds)
         try:
-            with self._faults_named():
-                write = self._begin_write()
-                try:
-                    yield write
-                    self._known = write.finish()
-                except BaseException:
-                    write.roll_back()
-                    raise
+            write = self._begin_write()
+            yield write
+            self._known = write.finish()
+        except Exception as error:
+            self._undo()
+            self._raise_named(error)
+        except BaseException:
+            self._undo()
+            raise
         finally:
             self._write_lock.release()
 
@@ -353,32 +357,42 @@ class Store:
         for is_last in (False, True):
             try:
                 if self._writer is None:
-                    self._writer = self._writing.connect()
+                    self._writer = Writer(self._writing, self._url, self._wait_seconds)
                 return WriteTransaction.begin(self._writer, self._statements, self._known)
             except Exception as error:
                 fault = errors.fault_of(error, self._url, self._wait_seconds)
-                self._drop_writer()
                 if is_last or fault is None or fault.kind is not Fault.UNREACHABLE:
                     raise
+                self._drop_writer()
         raise AssertionError
 
-    @contextmanager
-    def _faults_named(self) -> Iterator[None]:
-        """Translate, and after a fault begin with new connections, but for a lock's."""
+    def _undo(self) -> None:
+        """Roll back; a connection that cannot even do that is closed."""
         try:
-            with errors.translated(self._url, self._wait_seconds):
-                yield
-        except LedgerUnavailable as fault:
-            if fault.kind is not Fault.LOCKED:
-                self._forget()
-            raise
+            if self._writer is not None:
+                self._writer.rollback()
+        except Exception:
+            self._drop_writer()
+
+    def _raise_named(self, error: Exception) -> NoReturn:
+        """Raise it as LedgerUnavailable if it is a fault of the database, else as it is.
+
+        After a fault all connections are made anew, but for a lock's: those are in order.
+        """
+        fault = error
+        if not isinstance(error, LedgerUnavailable):
+            fault = errors.fault_of(error, self._url, self._wait_seconds) or error
+        if isinstance(fault, LedgerUnavailable) and fault.kind is not Fault.LOCKED:
+            self._forget()
+        if fault is error:
+            raise error
+        raise fault from error
 
     def _drop_writer(self) -> None:
         """Close the writer's connection. For who holds the write lock."""
         if self._writer is not None:
-            self._writer.invalidate()
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            writer.close()
 
     def _forget(self) -> None:
         """Close the connections that nobody uses, and know nothing of the ledger."""

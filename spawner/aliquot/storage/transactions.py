@@ -16,6 +16,7 @@ from aliquot.domain.books import Books
 from aliquot.domain.leases import Lease, LeaseState
 from aliquot.domain.quota import GroupTree
 from aliquot.domain.shares import read_share
+from aliquot.storage.connections import Writer
 from aliquot.storage.prepared import LedgerStatements
 from aliquot.storage.rows import group_from_row, lease_from_row, lease_summary, lease_to_row
 from aliquot.storage.tables import (
@@ -59,30 +60,28 @@ def load(connection: Connection, version: int) -> Known:
 class WriteTransaction:
     """One held write lock. What is written to disk is done to ``ledger`` at once."""
 
-    def __init__(
-        self, connection: Connection, statements: LedgerStatements, cursor: Any, known: Known
-    ) -> None:
-        self.connection = connection
+    def __init__(self, writer: Writer, statements: LedgerStatements, known: Known) -> None:
+        self.connection = writer.connection
         self.known = known
         self.ledger = known.ledger
         self.has_written = False
         self._is_stale = False
         self._statements = statements
-        self._cursor = cursor
+        self._writer = writer
+        self._cursor = writer.cursor
         self._opened: list[Lease] = []
         self._closed: list[Lease] = []
 
     @classmethod
     def begin(
-        cls, connection: Connection, statements: LedgerStatements, known: Known | None
+        cls, writer: Writer, statements: LedgerStatements, known: Known | None
     ) -> WriteTransaction:
-        connection.begin()
-        cursor: Any = connection.connection.cursor()
-        statements.lock_version.run(cursor, {})
-        version = cursor.fetchone()[0]
+        writer.begin()
+        statements.lock_version.run(writer.cursor, {})
+        version = writer.cursor.fetchone()[0]
         if known is None or known.ledger.version != version:
-            known = load(connection, version)
-        return cls(connection, statements, cursor, known)
+            known = load(writer.connection, version)
+        return cls(writer, statements, known)
 
     def open_of(self, spawner_id: int) -> Lease | None:
         """The lease that a server held when the transaction began."""
@@ -162,9 +161,9 @@ class WriteTransaction:
         """Make it last, if anything was written. Returns the ledger as it is then, None when
         it has to be loaded."""
         if not self.has_written:
-            self.connection.rollback()
+            self._writer.rollback()
             return self.known
-        self.connection.commit()
+        self._writer.commit()
         if self._is_stale:
             return None
         by_server = self.known.by_server
@@ -174,14 +173,8 @@ class WriteTransaction:
             by_server[lease.server.spawner_id] = lease
         return Known(self.ledger, by_server)
 
-    def roll_back(self) -> None:
-        """Undo it all. A connection that cannot even do that is closed."""
-        try:
-            self.connection.rollback()
-        except Exception:
-            self.connection.invalidate()
-
     def _count(self, changed_rows: int, books: Books) -> None:
         """The triggers add one to the version for each changed row."""
-        version = self.ledger.version + changed_rows
-        self.ledger = replace(self.ledger, books=books, version=version)
+        now = self.ledger
+        version = now.version + changed_rows
+        self.ledger = Ledger(now.tree, books, now.weights, now.presets, version)
