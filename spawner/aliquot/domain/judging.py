@@ -150,7 +150,7 @@ def _judge_in(
             may_else = isinstance(place_on(nobody), Placement)
             return _kind_refused(group, kinds) if may_else else _never(ask, inventory, ideal)
     charge = situation.charge_for(ideal)
-    over = _over_a_limit(charge, person, path, situation)
+    over = _over_a_limit(ideal, charge, person, path, situation)
     if over is not None:
         return over
     if isinstance(found, NoRoom):
@@ -159,23 +159,21 @@ def _judge_in(
 
 
 def _over_a_limit(
-    charge: Cost, person: Person, path: tuple[str, ...], situation: Situation
+    piece: Placement, charge: Cost, person: Person, path: tuple[str, ...], situation: Situation
 ) -> Refusal | NeedsApproval | None:
     """The first limit on the way up that the charge breaks, by precedence of the reasons."""
     quotas = [(name, situation.tree.groups[name].quota) for name in path]
-    asked = charge.blocks
+    told = {"asked": piece.words, "asked_blocks": charge.blocks}
     for name, quota in quotas:
         if quota.per_notebook is not None and not charge.fits_in(quota.per_notebook):
             cap = quota.per_notebook.whole_blocks_within
-            return Refusal(
-                Reason.OVER_NOTEBOOK_CAP, {"group": name, "asked_blocks": asked, "cap_blocks": cap}
-            )
+            return Refusal(Reason.OVER_NOTEBOOK_CAP, {**told, "group": name, "cap_blocks": cap})
     for name, quota in quotas:
         if not charge.fits_in(quota.nominal):
             nominal = quota.nominal.whole_blocks_within
             return Refusal(
                 Reason.OVER_GROUP_TOTAL,
-                {"group": name, "asked_blocks": asked, "nominal_blocks": nominal},
+                {**told, "group": name, "nominal_blocks": nominal},
             )
     for name, quota in quotas:
         if quota.approval_above is not None and not charge.fits_in(quota.approval_above):
@@ -183,7 +181,7 @@ def _over_a_limit(
             return NeedsApproval(
                 Refusal(
                     Reason.NEEDS_APPROVAL,
-                    {"group": name, "asked_blocks": asked, "limit_blocks": limit},
+                    {**told, "group": name, "limit_blocks": limit},
                 )
             )
     for name, quota in quotas:
@@ -192,8 +190,8 @@ def _over_a_limit(
             return Refusal(
                 Reason.OVER_PERSON_CAP,
                 {
+                    **told,
                     "group": name,
-                    "asked_blocks": asked,
                     "held_blocks": held.blocks,
                     "cap_blocks": quota.per_person.whole_blocks_within,
                     "free_blocks": held.left_of(quota.per_person).whole_blocks_within,
@@ -205,8 +203,8 @@ def _over_a_limit(
             return Refusal(
                 Reason.OVER_GROUP_QUOTA,
                 {
+                    **told,
                     "group": name,
-                    "asked_blocks": asked,
                     "held_blocks": held.blocks,
                     "nominal_blocks": quota.nominal.whole_blocks_within,
                     "free_blocks": held.left_of(quota.nominal).whole_blocks_within,

@@ -63,7 +63,7 @@ def say(key: str, language: str = "en", /, **numbers: Number) -> str:
 
 def say_refusal(refusal: Refusal, language: str = "en") -> Said:
     code = refusal.reason.value
-    asked = refusal.numbers.get("asked_blocks", refusal.numbers.get("asked"))
+    asked = refusal.numbers.get("asked", refusal.numbers.get("asked_blocks"))
     name = "asked_blocks" if isinstance(asked, int) else "asked"
     what_key = f"refusal.{code}.what"
     if what_key in _catalogue(language):
