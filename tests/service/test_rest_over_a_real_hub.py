@@ -401,6 +401,7 @@ def test_every_answer_forbids_scripts_and_framing(hub, ada):
     assert hub.service("GET", "static/%2e%2e/app.py").status_code in (403, 404)
 
 
+@pytest.mark.slow
 def test_a_renamed_user_still_owns_the_lease_of_the_running_server(sharing):
     hub = sharing.hub
     hub.add_user("early", "vision")
