@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from aliquot.domain.availability import availability
 from aliquot.domain.judging import Grant, Unreadable, judge, reason_of
 from aliquot.domain.refusals import Ask, Reason
-from aliquot.domain.shares import Blocks, CpuOnly, Slice
+from aliquot.domain.shares import Blocks, CpuOnly, Memory, Slice
 from aliquot.domain.sizes import (
     DEFAULT_PRESETS,
     State,
     block_runs,
+    memory_runs,
     most_blocks,
     offered_shares,
     state_of,
@@ -106,6 +107,32 @@ def test_the_runs_say_of_every_count_what_a_decision_on_it_says(ask, person, now
         assert run.state is state_of(decision), count
         if not isinstance(decision, Grant):
             assert reason_of(run.decision).reason is reason_of(decision).reason, count
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.builds(
+        Ask,
+        st.just(CpuOnly()),
+        group=st.sampled_from((None, None, "vision", "nlp")),
+        model=st.sampled_from((None, None, "H100-80GB", "V100")),
+        isolated=st.booleans(),
+    ),
+    people,
+    situations,
+)
+def test_the_runs_say_of_every_amount_of_memory_what_a_decision_on_it_says(ask, person, now):
+    last = 0
+    for run in memory_runs(ask, person, now):
+        assert run.first == last + 1
+        last = run.last
+        for gigabytes in range(run.first, run.last + 1):
+            decision = judge(ask.with_share(Memory(gigabytes * 1000)), person, now)
+            assert run.state is state_of(decision), gigabytes
+            if not isinstance(decision, Grant):
+                assert reason_of(run.decision).reason is reason_of(decision).reason, gigabytes
+    beyond = judge(ask.with_share(Memory((last + 1) * 1000)), person, now)
+    assert not isinstance(beyond, Grant)
 
 
 def test_a_verdict_shows_the_piece_also_when_it_cannot_start_now():

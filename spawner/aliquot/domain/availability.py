@@ -13,7 +13,7 @@ from aliquot.domain.judging import Situation, Unreadable
 from aliquot.domain.leases import Person
 from aliquot.domain.refusals import Ask
 from aliquot.domain.shares import Share
-from aliquot.domain.sizes import Run, Verdict, block_runs, offered_shares, verdict
+from aliquot.domain.sizes import Run, Verdict, block_runs, memory_runs, offered_shares, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,15 @@ class GroupBalance:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """``asked`` holds the group, model and isolation that the verdicts are about."""
+    """``asked`` holds the group, model and isolation that the verdicts are about; ``runs`` are
+    over blocks, ``memory_runs`` over whole GB."""
 
     person: Person
     asked: Ask
     groups: tuple[GroupBalance, ...]
     verdicts: tuple[Verdict, ...]
     runs: tuple[Run, ...]
+    memory_runs: tuple[Run, ...]
     inventory: Inventory | Unreadable
 
     @property
@@ -67,6 +69,7 @@ def availability(
         groups=tuple(_balance(name, person, situation) for name in mine),
         verdicts=tuple(verdict(asked.with_share(s), person, situation) for s in shares),
         runs=block_runs(asked, person, situation),
+        memory_runs=memory_runs(asked, person, situation),
         inventory=inventory,
     )
 

@@ -1,15 +1,16 @@
 """Sizes: what the picker offers, and the verdict on each.
 
 Pure. A verdict is the decision on an ask, with the piece that it would be: what was granted,
-or what an empty machine would give. *Runs* are the verdicts on all block counts, joined where
-neighbours share one, so that a page can answer any number without asking again.
+or what an empty machine would give. *Runs* are the verdicts on all block counts, and on all
+whole GB, joined where neighbours share one: a page can answer any number without asking again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from aliquot.domain.admission import decide
 from aliquot.domain.books import Books
@@ -28,9 +29,12 @@ from aliquot.domain.judging import (
 from aliquot.domain.leases import Person, Placement
 from aliquot.domain.placement import place
 from aliquot.domain.refusals import Ask, Reason
-from aliquot.domain.shares import Blocks, Share, Slice
+from aliquot.domain.shares import Blocks, Memory, Share, Slice
 
 DEFAULT_PRESETS: tuple[Share, ...] = (Blocks(10), Blocks(25), Blocks(50), Blocks(100))
+
+_MB_PER_GB = 1000
+_BYTES_PER_MIB = 1 << 20
 
 
 class State(StrEnum):
@@ -57,7 +61,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Block counts ``first`` to ``last`` share a state and a reason."""
+    """Amounts ``first`` to ``last`` share a state and a reason: blocks, or whole GB."""
 
     first: int
     last: int
@@ -103,39 +107,90 @@ def most_blocks(inventory: Inventory) -> int:
 
 
 def block_runs(ask: Ask, person: Person, situation: Situation) -> tuple[Run, ...]:
-    """The verdicts on 1 to ``most_blocks`` blocks, with the ask's group, model and isolation.
-
-    Within a hundred a larger share is never easier, so the ends of a stretch are found by
-    halving; across a hundred it can be (a whole GPU where no blocks are offered).
-    """
+    """The verdicts on 1 to ``most_blocks`` blocks, with the ask's group, model and isolation."""
     inventory = situation.inventory
     if isinstance(inventory, Unreadable):
         return ()
-
-    def at(count: int) -> Decision:
-        return judge(ask.with_share(Blocks(count)), person, situation)
-
-    stretches: list[Run] = []
-    for base in range(0, most_blocks(inventory), BLOCKS_PER_GPU):
-        stretches.extend(_stretches(base + 1, base + BLOCKS_PER_GPU - 1, at))
-        stretches.append(Run(base + BLOCKS_PER_GPU, base + BLOCKS_PER_GPU, at(base + 100)))
-    return tuple(_joined(stretches))
+    # Across a hundred a larger share can be easier: a whole GPU where no blocks are offered.
+    hundreds = range(BLOCKS_PER_GPU, most_blocks(inventory) + 1, BLOCKS_PER_GPU)
+    ends = [end for hundred in hundreds for end in (hundred - 1, hundred)]
+    return _runs(ends, Blocks, ask, person, situation)
 
 
-def _stretches(first: int, last: int, at: Callable[[int], Decision]) -> Iterator[Run]:
-    decision = at(first)
-    while first <= last:
-        low, high = first, last
+def memory_runs(ask: Ask, person: Person, situation: Situation) -> tuple[Run, ...]:
+    """The verdicts on whole GB of memory, from 1 to the most that the machine could ever hold."""
+    inventory = situation.inventory
+    if isinstance(inventory, Unreadable):
+        return ()
+    # As with blocks: the memory of one GPU, of two …, and that of one block less.
+    ends = {
+        _gigabytes_within(pool[0].memory_mib * (BLOCKS_PER_GPU * count - less) // BLOCKS_PER_GPU)
+        for pool in inventory.pools
+        for count in range(1, len(pool) + 1)
+        for less in (0, 1)
+    }
+    ends |= {_gigabytes_within(d.memory_mib) for gpu in inventory.gpus for d in gpu.mig_devices}
+    return _runs(
+        sorted(ends - {0}), lambda amount: Memory(amount * _MB_PER_GB), ask, person, situation
+    )
+
+
+def _gigabytes_within(mib: int) -> int:
+    """Whole GB of 10^9 bytes that so many MiB carry."""
+    return mib * _BYTES_PER_MIB // (_MB_PER_GB * 1_000_000)
+
+
+def _runs(
+    ends: Sequence[int],
+    share_of: Callable[[int], Share],
+    ask: Ask,
+    person: Person,
+    situation: Situation,
+) -> tuple[Run, ...]:
+    """The verdicts on every amount up to the last of ``ends``, between which one group never
+    finds a larger share easier, so that its stretches are found by halving.
+
+    Over several groups an answer can come back (the group that came closest changes), so each
+    group's stretches are found alone. Where models have different weights a larger share can
+    be cheaper, and every amount is judged.
+    """
+    mine = situation.tree.of_person(person.groups)
+    asks = [ask] if ask.group is not None or not mine else [replace(ask, group=g) for g in mine]
+    inventory = situation.inventory
+    assert not isinstance(inventory, Unreadable)
+    even = len({situation.weights.get(model, 1) for model in inventory.models}) <= 1
+
+    def judged(of: Ask, amount: int) -> Decision:
+        return judge(of.with_share(share_of(amount)), person, situation)
+
+    found: list[Run] = []
+    first = 1
+    for end in ends:
+        lasts: Iterable[int] = range(first, end + 1)
+        if even:
+            lasts = {last for of in asks for last in _lasts(first, end, partial(judged, of))}
+        for last in sorted(lasts):
+            found.append(Run(first, last, judged(ask, first)))
+            first = last + 1
+    return tuple(_joined(found))
+
+
+def _lasts(first: int, end: int, at: Callable[[int], Decision]) -> Iterator[int]:
+    """The last amount of each stretch from ``first`` to ``end``."""
+    at_end = _key(at(end))
+    while first <= end:
+        key = _key(at(first))
+        low, high = first, end
+        if key == at_end:
+            low = end
         while low < high:
             middle = (low + high + 1) // 2
-            if _key(at(middle)) == _key(decision):
+            if _key(at(middle)) == key:
                 low = middle
             else:
                 high = middle - 1
-        yield Run(first, low, decision)
+        yield low
         first = low + 1
-        if first <= last:
-            decision = at(first)
 
 
 def _joined(runs: Sequence[Run]) -> Iterator[Run]:

@@ -204,7 +204,7 @@ class _View:
             "style": _own_style(),
             "script": _built("picker.js"),
             "strings": _script_strings(self.language),
-            "runs": {"blocks": runs_json(shown, self.language) if shown is not None else []},
+            "runs": runs_json(shown, self.language) if shown is not None else {"blocks": []},
             "seen": self._seen(),
             "refusal": self._refusal(),
             "invalid": self._invalid_field(),

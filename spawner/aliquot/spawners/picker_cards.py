@@ -241,25 +241,28 @@ def run_at(runs: tuple[Run, ...], count: int) -> Run | None:
     return next((run for run in runs if run.first <= count <= run.last), None)
 
 
-def runs_json(page: Availability, language: str) -> list[Mapping[str, object]]:
-    """The runs for the script: a verdict for every block count without another request.
+def runs_json(page: Availability, language: str) -> Mapping[str, list[dict[str, object]]]:
+    """The runs for the script: a verdict for every amount without another request.
 
-    ``memory_text_per_block_mib`` is null where it depends on which model is given.
+    ``memory_text_per_block_mib`` is null where it depends on which model is given. A run of
+    GB begins where the one before ends, so that 20.5 GB has a verdict: the larger amount's.
     """
-    rows: list[Mapping[str, object]] = []
-    for run in page.runs:
-        words = verdict_words(run.decision, language)
-        rows.append(
-            {
-                "from": run.first,
-                "to": run.last,
-                "state": words.state.value,
-                "verdict": words.word,
-                "detail": words.why,
-                "memory_text_per_block_mib": _memory_per_block(page),
-            }
-        )
-    return rows
+    blocks = [_run_json(run, run.first, language) for run in page.runs]
+    gigabytes = [_run_json(run, max(1, run.first - 1), language) for run in page.memory_runs]
+    for row in blocks:
+        row["memory_text_per_block_mib"] = _memory_per_block(page)
+    return {"blocks": blocks, "gb": gigabytes}
+
+
+def _run_json(run: Run, first: int, language: str) -> dict[str, object]:
+    words = verdict_words(run.decision, language)
+    return {
+        "from": first,
+        "to": run.last,
+        "state": words.state.value,
+        "verdict": words.word,
+        "detail": words.why,
+    }
 
 
 def _memory_per_block(page: Availability) -> float | None:
