@@ -131,8 +131,9 @@ describe('runs', () => {
   });
 
   test('GB are the blocks that hold them', () => {
-    expect(runFor(runs, 'gb', 31)?.verdict).toBe('Starts now');
-    expect(runFor(runs, 'gb', 32)?.verdict).toBe('Not possible');
+    // 40 blocks of 800 MiB are 33.55 GB.
+    expect(runFor(runs, 'gb', 33)?.verdict).toBe('Starts now');
+    expect(runFor(runs, 'gb', 34)?.verdict).toBe('Not possible');
     expect(memoryText(runs, 'blocks', 30)).toBe('23.4');
   });
 

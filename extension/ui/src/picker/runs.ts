@@ -22,6 +22,8 @@ export type Runs = Readonly<Partial<Record<Unit, readonly Run[]>>>;
 export const STATES: readonly State[] = ['now', 'later', 'approval', 'no'];
 const BLOCKS_PER_GPU = 100;
 const MIB_PER_GIB = 1024;
+// Memory is asked for in GB of 10^9 bytes, and shown in GiB.
+const MIB_PER_GB = 1e9 / 2 ** 20;
 
 export function stateOf(value: unknown): State {
   return STATES.find((state) => state === value) ?? 'no';
@@ -83,7 +85,7 @@ export function blocksFor(runs: Runs, unit: Unit, amount: number): number | null
     return Math.round(amount * BLOCKS_PER_GPU * 1e6) / 1e6;
   }
   const memory = memoryPerBlock(runs);
-  return memory === null ? null : Math.ceil((amount * MIB_PER_GIB) / memory - 1e-9);
+  return memory === null ? null : Math.ceil((amount * MIB_PER_GB) / memory - 1e-9);
 }
 
 export interface Range {
@@ -110,7 +112,7 @@ export function rangeOf(runs: Runs, unit: Unit): Range | null {
   const memory = memoryPerBlock(runs);
   return memory === null
     ? null
-    : { from: 1, to: Math.max(1, Math.floor((most * memory) / MIB_PER_GIB)), step };
+    : { from: 1, to: Math.max(1, Math.floor((most * memory) / MIB_PER_GB)), step };
 }
 
 /** The run that an amount falls into; null outside every run, or between two. */
