@@ -30,11 +30,14 @@ def setup_aliquot(c: Config, *, spawner: str = "aliquot-local", service_port: in
     """Share GPUs from the Hub that ``c`` configures.
 
     Call it at the end of the file, after ``c.Aliquot`` and the Hub's address are set.
-    ``service_port`` 0 takes a free one at each start of the Hub.
+    ``service_port`` 0 takes a free one at each start of the Hub. Calling it again, or after
+    a service of the name ``aliquot`` was configured by hand, changes nothing of that service.
     """
     if "spawner_class" not in c.JupyterHub:
         c.JupyterHub.spawner_class = spawner
-    port = service_port or _free_port()
+    configured = _get(c.JupyterHub, "services", []) or []
+    present = [service["url"] for service in configured if service["name"] == SERVICE_NAME]
+    port = urlparse(present[0]).port if present else service_port or _free_port()
     prefix = _base_url(c) + f"services/{SERVICE_NAME}"
     c.Aliquot.service_url = f"http://127.0.0.1:{port}{prefix}"
     settings = settings_of(c)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import getpass
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -36,6 +37,8 @@ def apply(path: Path, dry_run: bool, why: str, config: Path | None, database: st
         raise click.ClickException(f"{path}: {error}") from error
     except LedgerUnavailable as error:
         raise click.ClickException(str(error)) from error
+    if not wanted.sizes:
+        wanted = replace(wanted, sizes=ledger.presets)
     before = write_groups(GroupsFile(ledger.tree, ledger.weights, ledger.presets))
     after = write_groups(wanted)
     if before == after:
@@ -51,8 +54,7 @@ def apply(path: Path, dry_run: bool, why: str, config: Path | None, database: st
     actor, reason = getpass.getuser(), why or f"applied {path.name}"
     try:
         store.save_groups(list(wanted.tree.groups.values()), wanted.weights, actor, reason)
-        if wanted.sizes:
-            store.save_presets([str(size) for size in wanted.sizes], actor, reason)
+        store.save_presets([str(size) for size in wanted.sizes], actor, reason)
     except LedgerUnavailable as error:
         raise click.ClickException(str(error)) from error
     click.echo("In force.")
