@@ -40,7 +40,7 @@ def reading_engine(url: URL, wait_seconds: float) -> Engine:
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            _hold_to_file(connection, url)
+            _hold_to_file(connection, url, connection.connection.info["file"])
             connection.connection.cursor().execute("BEGIN")
 
         return engine
@@ -69,6 +69,8 @@ class Writer:
         self._url = url
         self._wait_seconds = wait_seconds
         self._driver: Any = self.connection.connection.driver_connection
+        # None on PostgreSQL.
+        self._file: tuple[int, int] | None = self.connection.connection.info.get("file")
         self.cursor: Any = self._driver.cursor()
 
     def begin(self) -> None:
@@ -77,9 +79,9 @@ class Writer:
         On PostgreSQL transactions exclude each other by the ``ledger_state`` row, which the
         first statement locks.
         """
-        if self.connection.dialect.name != "sqlite":
+        if self._file is None:
             return
-        _hold_to_file(self.connection, self._url)
+        _hold_to_file(self.connection, self._url, self._file)
         deadline = time.monotonic() + self._wait_seconds
         while True:
             try:
@@ -188,12 +190,11 @@ def _sqlite_engine(url: URL, busy_seconds: float, *, pool_size: int) -> Engine:
     return engine
 
 
-def _hold_to_file(connection: Connection, url: URL) -> None:
+def _hold_to_file(connection: Connection, url: URL, opened: tuple[int, int]) -> None:
     """Raise LedgerUnavailable when the connection's file is no longer at its path.
 
     The connection is closed with it; the next one opens what is there then.
     """
-    opened = connection.connection.info["file"]
     try:
         found = _identity(url)
     except errors.LedgerUnavailable:

@@ -44,7 +44,8 @@ class Prepared:
         Raises the driver's own errors.
         """
         for name, kind in self._moments:
-            values[name] = kind.process_bind_param(values[name], self._dialect)
+            if values[name] is not None:
+                values[name] = kind.process_bind_param(values[name], self._dialect)
         for name in self._documents:
             if values[name] is not None:
                 values[name] = _as_json(values[name])

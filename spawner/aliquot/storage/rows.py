@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aliquot.domain.currency import Cost
@@ -77,6 +77,11 @@ def group_to_row(group: ResourceGroup) -> dict[str, Any]:
         row[f"{limit}_compute"] = None if cost is None else cost.compute
         row[f"{limit}_memory"] = None if cost is None else cost.memory
     return row
+
+
+def groups_to_json(groups: Iterable[ResourceGroup], weights: Mapping[str, int]) -> dict[str, Any]:
+    """What the audit keeps of them."""
+    return {"groups": [group_to_row(group) for group in groups], "weights": dict(weights)}
 
 
 def group_from_row(row: Mapping[Any, Any]) -> ResourceGroup:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import URL
 
-from aliquot.domain.judging import Decision, Grant
+from aliquot.domain.judging import Decision
 from aliquot.domain.leases import Lease, LeaseState
 from aliquot.domain.quota import GroupTree, ResourceGroup
 from aliquot.domain.shares import CpuOnly, read_share
@@ -33,7 +33,7 @@ from aliquot.storage import errors, schema
 from aliquot.storage.connections import Writer, create_file, reading_engine, writing_engine
 from aliquot.storage.errors import Fault, LedgerUnavailable
 from aliquot.storage.prepared import LedgerStatements
-from aliquot.storage.rows import event_from_row, group_to_row, lease_from_row
+from aliquot.storage.rows import event_from_row, group_to_row, groups_to_json, lease_from_row
 from aliquot.storage.tables import (
     accepted_options,
     events,
@@ -45,6 +45,7 @@ from aliquot.storage.tables import (
     resource_groups,
 )
 from aliquot.storage.transactions import Known, WriteTransaction, load
+from aliquot.storage.turns import Operation, Turns
 from aliquot.storage.values import Event, Ledger, Reservation
 
 MAX_OPTIONS_BYTES = 4096
@@ -62,6 +63,7 @@ class Store:
         self._statements = LedgerStatements(self._writing.dialect)
         # One writer a process: threads wait here, and the database sees one connection.
         self._write_lock = threading.Lock()
+        self._turns = Turns(self._write_lock, self._run_all)
         self._writer: Writer | None = None
         self._known: Known | None = None
         with self._read() as connection:
@@ -92,61 +94,49 @@ class Store:
     def reserve(self, request: Reservation, decide: Callable[[Ledger], Decision]) -> Decision:
         """Decide and, on a grant with pieces, write the lease, in one transaction.
 
-        ``decide`` is pure and quick: all other writers wait for it. A lease that the same
+        ``decide`` is pure and quick: all other writers wait for it, and another thread may
+        run it, or run it twice. A lease that the same
         server still holds from an earlier attempt is released first, whatever is decided.
         The same attempt asked twice gets the lease that it has.
 
         Raises ValueError for a lease id that was used before and is over.
         """
-        with self._write() as write:
-            stale = write.open_of(request.server.spawner_id)
-            if stale is not None and stale.id == request.lease_id:
-                return Grant(stale.placement, stale.charge, stale.group)
-            if stale is not None:
-                write.release(stale, "superseded", request.at)
-            decision = decide(write.ledger)
-            if isinstance(decision, Grant) and decision.placement.pieces:
-                assert decision.group is not None
-                lease = Lease(
-                    id=request.lease_id,
-                    user_id=request.person.user_id,
-                    user_name=request.person.name,
-                    server=request.server,
-                    group=decision.group,
-                    charge=decision.charge,
-                    placement=decision.placement,
-                    state=LeaseState.RESERVED,
-                    reserved_at=request.at,
-                    until=request.until,
-                    options=request.options,
-                )
-                write.insert(lease, request.person.name, request.at)
-        return decision
+        return self._together(lambda write: write.reserve(request, decide))
 
     def activate(self, lease_id: str, at: datetime) -> bool:
         """The server answers. True when the lease is active now, also if it was before;
         False when it is not open: the server has lost it."""
-        with self._write() as write:
+
+        def activate(write: WriteTransaction) -> bool:
             lease = write.open_by_id(lease_id)
             if lease is not None and lease.state is LeaseState.RESERVED:
                 write.activate(lease, at)
-        return lease is not None
+            return lease is not None
+
+        return self._together(activate)
 
     def release(self, lease_id: str, why: str, at: datetime) -> bool:
         """Give a lease back. False when it was not open, so it is safe to repeat."""
-        with self._write() as write:
+
+        def release(write: WriteTransaction) -> bool:
             lease = write.open_by_id(lease_id)
             if lease is not None:
                 write.release(lease, why, at)
-        return lease is not None
+            return lease is not None
+
+        return self._together(release)
 
     def release_server(self, spawner_id: int, why: str, at: datetime) -> list[str]:
         """Give back whatever a server holds; returns the ids of what it held."""
-        with self._write() as write:
+
+        def release(write: WriteTransaction) -> list[str]:
             lease = write.open_of(spawner_id)
-            if lease is not None:
-                write.release(lease, why, at)
-        return [] if lease is None else [lease.id]
+            if lease is None:
+                return []
+            write.release(lease, why, at)
+            return [lease.id]
+
+        return self._together(release)
 
     def readopt(self, lease: Lease, why: str) -> bool:
         """Put back a lease that a live server proves, as active, whatever quotas say.
@@ -256,10 +246,10 @@ class Store:
         group_rows = [group_to_row(group) for group in groups]
         weight_rows = [{"gpu_model": model, "weight": n} for model, n in weights.items()]
         with self._write() as write:
-            before = _groups_json(write.ledger.tree.groups.values(), write.ledger.weights)
+            before = groups_to_json(write.ledger.tree.groups.values(), write.ledger.weights)
             write.replace_table(resource_groups, group_rows)
             write.replace_table(model_weights, weight_rows)
-            after = _groups_json(groups, weights)
+            after = groups_to_json(groups, weights)
             write.event(datetime.now(UTC), actor, "groups.saved", "groups", before, after, why)
 
     def save_presets(self, shares: Sequence[str], actor: str, why: str) -> None:
@@ -330,11 +320,31 @@ class Store:
         except Exception as error:
             self._raise_named(error)
 
+    def _together(self, operation: Operation) -> Any:
+        """Do what may be done in one transaction with what others do; see ``turns``."""
+        try:
+            return self._turns.take(operation, self._wait_seconds)
+        except TimeoutError as error:
+            raise errors.locked(self._url, self._wait_seconds) from error
+
+    def _run_all(self, operations: list[Operation]) -> list[Any]:
+        with self._locked_write() as write:
+            return [operation(write) for operation in operations]
+
     @contextmanager
     def _write(self) -> Iterator[WriteTransaction]:
         """Hold the write lock; commit at the end if something was written."""
         if not self._write_lock.acquire(timeout=self._wait_seconds):
             raise errors.locked(self._url, self._wait_seconds)
+        try:
+            with self._locked_write() as write:
+                yield write
+        finally:
+            self._write_lock.release()
+
+    @contextmanager
+    def _locked_write(self) -> Iterator[WriteTransaction]:
+        """The same, for who has the process's write lock already."""
         try:
             write = self._begin_write()
             yield write
@@ -345,8 +355,6 @@ class Store:
         except BaseException:
             self._undo()
             raise
-        finally:
-            self._write_lock.release()
 
     def _begin_write(self) -> WriteTransaction:
         """Take the lock and make sure that the ledger in memory is the one on disk.
@@ -405,7 +413,3 @@ def _refuse_large(value: Mapping[str, Any], limit: int, name: str) -> None:
     size = len(json.dumps(dict(value)).encode())
     if size > limit:
         raise ValueError(f"{name} of {size} bytes: at most {limit} are kept")
-
-
-def _groups_json(groups: Iterable[ResourceGroup], weights: Mapping[str, int]) -> dict[str, Any]:
-    return {"groups": [group_to_row(group) for group in groups], "weights": dict(weights)}

@@ -6,6 +6,7 @@ the write lock it is exact if the version on disk is still its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from aliquot.domain.books import Books
+from aliquot.domain.judging import Decision, Grant
 from aliquot.domain.leases import Lease, LeaseState
 from aliquot.domain.quota import GroupTree
 from aliquot.domain.shares import read_share
@@ -26,7 +28,7 @@ from aliquot.storage.tables import (
     presets,
     resource_groups,
 )
-from aliquot.storage.values import Ledger
+from aliquot.storage.values import Ledger, Reservation
 
 # Who acts when a lease changes with its server's state, rather than by anybody's request.
 HUB = "hub"
@@ -69,8 +71,9 @@ class WriteTransaction:
         self._statements = statements
         self._writer = writer
         self._cursor = writer.cursor
-        self._opened: list[Lease] = []
-        self._closed: list[Lease] = []
+        # By server: what is open now and was not when the transaction began; None for what
+        # was released.
+        self._changed: dict[int, Lease | None] = {}
 
     @classmethod
     def begin(
@@ -84,12 +87,44 @@ class WriteTransaction:
         return cls(writer, statements, known)
 
     def open_of(self, spawner_id: int) -> Lease | None:
-        """The lease that a server held when the transaction began."""
+        """The lease that a server holds."""
+        if spawner_id in self._changed:
+            return self._changed[spawner_id]
         return self.known.by_server.get(spawner_id)
 
     def open_by_id(self, lease_id: str) -> Lease | None:
-        held = self.known.by_server.values()
-        return next((lease for lease in held if lease.id == lease_id), None)
+        for held in (self._changed.values(), self.known.by_server.values()):
+            for lease in held:
+                if lease is not None and lease.id == lease_id:
+                    now = self.open_of(lease.server.spawner_id)
+                    return now if now is not None and now.id == lease_id else None
+        return None
+
+    def reserve(self, request: Reservation, decide: Callable[[Ledger], Decision]) -> Decision:
+        """See ``Store.reserve``."""
+        stale = self.open_of(request.server.spawner_id)
+        if stale is not None and stale.id == request.lease_id:
+            return Grant(stale.placement, stale.charge, stale.group)
+        if stale is not None:
+            self.release(stale, "superseded", request.at)
+        decision = decide(self.ledger)
+        if isinstance(decision, Grant) and decision.placement.pieces:
+            assert decision.group is not None
+            lease = Lease(
+                id=request.lease_id,
+                user_id=request.person.user_id,
+                user_name=request.person.name,
+                server=request.server,
+                group=decision.group,
+                charge=decision.charge,
+                placement=decision.placement,
+                state=LeaseState.RESERVED,
+                reserved_at=request.at,
+                until=request.until,
+                options=request.options,
+            )
+            self.insert(lease, request.person.name, request.at)
+        return decision
 
     def insert(self, lease: Lease, actor: str, at: datetime) -> None:
         """Raises ValueError for what the tables refuse, such as an id that was used before."""
@@ -100,7 +135,7 @@ class WriteTransaction:
             raise ValueError(f"lease {lease.id} cannot be written: {error}") from error
         self.event(at, actor, "lease.reserved", lease.id, None, lease_summary(lease), "started")
         self._count(1, self.ledger.books.with_lease(lease))
-        self._opened.append(lease)
+        self._changed[lease.server.spawner_id] = lease
 
     def put_back(self, lease: Lease, why: str, at: datetime) -> None:
         """Insert a lease that the books have lost, or open again one that was released."""
@@ -111,7 +146,7 @@ class WriteTransaction:
             self.connection.execute(leases.insert().values(lease_to_row(lease)))
         self.event(at, HUB, "lease.readopted", lease.id, None, lease_summary(lease), why)
         self._count(1, self.ledger.books.with_lease(lease))
-        self._opened.append(lease)
+        self._changed[lease.server.spawner_id] = lease
 
     def activate(self, lease: Lease, at: datetime) -> None:
         active = replace(lease, state=LeaseState.ACTIVE, active_at=at)
@@ -121,7 +156,7 @@ class WriteTransaction:
         before, after = {"state": lease.state.value}, {"state": "active"}
         self.event(at, HUB, "lease.activated", lease.id, before, after, "server_answers")
         self._count(1, self.ledger.books.without([lease.id]).with_lease(active))
-        self._opened.append(active)
+        self._changed[lease.server.spawner_id] = active
 
     def release(self, lease: Lease, why: str, at: datetime) -> None:
         self._statements.release.run(
@@ -131,7 +166,7 @@ class WriteTransaction:
         before, after = lease_summary(lease), {"state": "released"}
         self.event(at, HUB, "lease.released", lease.id, before, after, why)
         self._count(1, self.ledger.books.without([lease.id]))
-        self._closed.append(lease)
+        self._changed[lease.server.spawner_id] = None
 
     def replace_table(self, table: Table, rows: list[dict[str, Any]]) -> None:
         """Put these rows in the place of all. The ledger is loaded anew after it."""
@@ -167,10 +202,11 @@ class WriteTransaction:
         if self._is_stale:
             return None
         by_server = self.known.by_server
-        for lease in self._closed:
-            del by_server[lease.server.spawner_id]
-        for lease in self._opened:
-            by_server[lease.server.spawner_id] = lease
+        for spawner_id, lease in self._changed.items():
+            if lease is None:
+                by_server.pop(spawner_id, None)
+            else:
+                by_server[spawner_id] = lease
         return Known(self.ledger, by_server)
 
     def _count(self, changed_rows: int, books: Books) -> None:
