@@ -8,9 +8,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from aliquot.domain.shares import Blocks
 from aliquot.spawners.picker import form_options, render_picker
 from tests.browser.hub_page import PageServer, hub_spawn_page, serve_pages
-from tests.browser.picker_states import STATES, busy, full, page
+from tests.browser.picker_states import STATES, busy, empty, full, held, page
 
 pytestmark = pytest.mark.browser
 
@@ -194,3 +195,20 @@ def test_another_group_is_considered_at_once(server, tab):
     tab.wait_for_function("!document.querySelector('#aliquot-picker').hasAttribute('aria-busy')")
     expect(tab.locator("#aliquot-picker")).not_to_have_attribute("aria-busy", "true")
     assert "group=nlp" in server.asked_with[-1]
+
+
+def test_gb_that_only_a_slice_has_free_start_now_also_in_the_script(server, tab):
+    situation = empty()
+    for user, blocks in (("lin", 55), ("grace", 55), ("kim", 40), ("mary", 40)):
+        situation = held(situation, Blocks(blocks), "vision", user)
+    server.page = hub_spawn_page(render_picker(page(situation, "en")))
+    tab.goto(server.url)
+    tab.locator("#aliquot-unit").select_option("gb")
+    verdict = tab.locator("#aliquot-custom-verdict")
+
+    for amount, said in (("9", "Starts now"), ("20", "Starts now"), ("43", "Not now")):
+        tab.locator("#aliquot-amount").fill(amount)
+        expect(verdict).to_contain_text(said)
+    tab.locator("#aliquot-unit").select_option("blocks")
+    tab.locator("#aliquot-amount").fill("24")
+    expect(verdict).to_contain_text("Not now")
