@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, WebSocket, expect
 
+# The prompt of a cell that the kernel has got: "[*]:" or "[3]:".
+_WAS_TAKEN = re.compile(r"\[(\*|\d+)\]:")
 LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 
 
@@ -17,8 +20,8 @@ def write_settings(folder: Path, *, theme: str = LIGHT, locale: str = "default")
     """
     apputils = folder / "@jupyterlab" / "apputils-extension"
     translation = folder / "@jupyterlab" / "translation-extension"
-    apputils.mkdir(parents=True)
-    translation.mkdir(parents=True)
+    apputils.mkdir(parents=True, exist_ok=True)
+    translation.mkdir(parents=True, exist_ok=True)
     for file, settings in {
         apputils / "notification": {"fetchNews": "false", "checkForUpdates": False},
         apputils / "themes": {"theme": theme},
@@ -42,8 +45,8 @@ class LabPage:
     # -- the notebook ----------------------------------------------------------------------
 
     def new_notebook(self) -> None:
-        """By the launcher's first card. Waits until its kernel is there."""
-        self.tab.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+        """By the launcher's first card, whatever language it is in. Waits until its kernel is there."""
+        self.tab.locator(".jp-LauncherCard").first.click()
         self.wait_for_kernel()
 
     def wait_for_kernel(self) -> None:
@@ -57,7 +60,18 @@ class LabPage:
         self.tab.keyboard.insert_text(code)
         expect(cell.locator(".cm-content")).to_contain_text(code.strip().splitlines()[-1])
         self.tab.keyboard.press("Shift+Enter")
+        # JupyterLab drops a run while its kernel is still connecting; people press again.
+        for _ in range(10):
+            if _becomes(cell.locator(".jp-InputPrompt"), _WAS_TAKEN):
+                break
+            cell.locator(".cm-content").click()
+            self.tab.keyboard.press("Control+Enter")
         return cell
+
+    def hide_files(self) -> None:
+        """The panel at the left, so that the notebook has the window's width."""
+        self.tab.keyboard.press("Control+b")
+        self.tab.locator(".jp-FileBrowser").wait_for(state="hidden")
 
     def expect_running(self, cell: Locator) -> None:
         expect(cell.locator(".jp-InputPrompt")).to_have_text("[*]:")
@@ -78,6 +92,14 @@ class LabPage:
     @property
     def widget(self) -> Locator:
         return self.tab.locator(".jp-OutputArea .aliquot-card")
+
+
+def _becomes(place: Locator, text: re.Pattern[str]) -> bool:
+    try:
+        expect(place).to_have_text(text, timeout=5000)
+    except AssertionError:
+        return False
+    return True
 
 
 def _sequence(frame: str | bytes) -> int:

@@ -66,6 +66,11 @@ class LabServer:
         answer.raise_for_status()
         return Kernel(self, answer.json()["id"])
 
+    def end_kernels(self) -> None:
+        """Whatever a page has started. A cell in a loop is interrupted first."""
+        for kernel in self.get("api/kernels"):
+            end_kernel(self, kernel["id"])
+
     def stop(self) -> None:
         self.process.terminate()
         try:
@@ -80,7 +85,7 @@ class Kernel:
 
     def __init__(self, server: LabServer, kernel_id: str) -> None:
         self._server = server
-        self._address = f"{server.base}api/kernels/{kernel_id}"
+        self._id = kernel_id
         connection_file = server.directory / "runtime" / f"kernel-{kernel_id}.json"
         self.client = BlockingKernelClient(connection_file=str(connection_file))
         self.client.load_connection_file()
@@ -112,10 +117,14 @@ class Kernel:
 
     def end(self) -> None:
         self.client.stop_channels()
-        headers = self._server.headers
-        # Interrupted first: a cell in a loop would use up the server's patience, and a core.
-        requests.post(self._address + "/interrupt", headers=headers, timeout=60)
-        requests.delete(self._address, headers=headers, timeout=60)
+        end_kernel(self._server, self._id)
+
+
+def end_kernel(server: LabServer, kernel_id: str) -> None:
+    address = f"{server.base}api/kernels/{kernel_id}"
+    # Interrupted first: a cell in a loop would use up the server's patience, and a core.
+    requests.post(address + "/interrupt", headers=server.headers, timeout=60)
+    requests.delete(address, headers=server.headers, timeout=60)
 
 
 def wait_for(
@@ -133,19 +142,26 @@ def wait_for(
 
 
 def start_lab_server(
-    directory: Path, lease: str | None, environment: Mapping[str, str] | None = None
+    directory: Path,
+    lease: str | None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    jupyterlab: bool = False,
 ) -> LabServer:
-    """`lease` is the text of ALIQUOT_LEASE; None starts a server without GPU."""
+    """`lease` is the text of ALIQUOT_LEASE; None starts a server without GPU.
+
+    Without `jupyterlab` only the extension under test is loaded: JupyterLab itself takes a
+    second.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     config = {
-        # Only the extension under test: JupyterLab itself takes a second to load.
         "ServerApp": {
             "open_browser": False,
             "jpserver_extensions": {
                 "aliquot_lab": True,
-                "jupyterlab": False,
+                "jupyterlab": jupyterlab,
                 "jupyter_lsp": False,
-                "notebook_shim": False,
+                "notebook_shim": jupyterlab,
                 "jupyter_server_terminals": False,
             },
         },
