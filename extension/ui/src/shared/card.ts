@@ -209,7 +209,9 @@ export function card(t: Translate): Card {
       );
       say(lease, leaseWords(usage?.lease ?? null, t));
       const written = usage?.lease?.notes ?? [];
-      if (notes.childElementCount !== written.length) {
+      // By their words: the kernel's may be in another language than the server's after it.
+      const shown = [...notes.children].map((item) => item.textContent);
+      if (shown.length !== written.length || shown.some((note, at) => note !== written[at])) {
         notes.replaceChildren(...written.map((note) => element('li', '', {}, note)));
       }
       notes.hidden = written.length === 0;
