@@ -116,6 +116,29 @@ test('the receipt tells its verdict and what differs', async () => {
   expect(text()).toContain('memory cap: expected 24467 MiB, seen 81559 MiB');
 });
 
+test('a receipt without checks says why, and one as expected says it once', async () => {
+  const reason = 'Simulated GPUs: there is nothing to verify.';
+  const seen = { what: 'devices visible', expected: 'MIG-1', seen: 'MIG-1', result: 'pass' };
+  server.answer = json({ ...RECEIPT, verdict: 'not_verifiable', reason, checks: [seen] });
+  server.greet = (socket) => socket.send(JSON.stringify(message(1)));
+  show();
+  await until('the receipt', () => text().includes('Not verifiable'));
+
+  expect(text()).toContain(reason);
+  expect(text()).toContain('✓ devices visible: MIG-1, as expected.');
+});
+
+test('the notes are in the language of the newest message', async () => {
+  const saying = (note: string) => ({ lease: { ...LEASE, notes: [note] } });
+  server.answer = json(RECEIPT);
+  server.greet = (socket) => socket.send(JSON.stringify(message(2, {}, saying('제한은 소프트'))));
+  traits.sample = message(1, {}, saying('The limits are soft.'));
+  show();
+  await until('the server', () => text().includes('제한은 소프트'));
+
+  expect(text()).not.toContain('The limits are soft.');
+});
+
 test('what cannot be measured is a dash with its reason, and the bar has no value', async () => {
   server.answer = json(RECEIPT);
   const unknown = message(1, {

@@ -49,6 +49,7 @@ export const KOREAN: Readonly<Record<string, string>> = {
   'Not verifiable': '확인할 수 없음',
   'Checking…': '확인 중…',
   'Binding receipt': '바인딩 확인서',
+  '{seen}, as expected': '{seen}, 예상과 같음',
   'expected {expected}, seen {seen}': '예상 {expected}, 확인 {seen}',
   'Group {group}': '그룹 {group}',
   'Memory: {limit} GiB, {memory}. Compute: {compute}. By {by}.':

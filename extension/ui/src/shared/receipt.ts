@@ -57,11 +57,14 @@ export function receiptView(t: Translate): {
 } {
   const verdict = element('span', 'aliquot-receipt-verdict', {}, t('Checking…'));
   const checks = element('ul', 'aliquot-receipt-checks');
+  const reason = element('p', 'aliquot-note');
+  reason.hidden = true;
   const node = element(
     'details',
     'aliquot-receipt',
     {},
     element('summary', '', {}, `${t('Binding receipt')}: `, verdict),
+    reason,
     checks
   );
   return {
@@ -70,13 +73,15 @@ export function receiptView(t: Translate): {
       const { sign, words } = VERDICTS[receipt.verdict];
       node.dataset['verdict'] = receipt.verdict;
       say(verdict, `${sign} ${t(words)}`);
+      say(reason, receipt.reason ?? '');
       checks.replaceChildren(
         ...receipt.checks.map((check) => {
           const sign = { pass: '✓', fail: '✗', unknown: '?' }[check.result];
-          const figures = t('expected {expected}, seen {seen}', {
-            expected: check.expected,
-            seen: check.seen
-          });
+          const { expected, seen } = check;
+          const figures =
+            expected === seen
+              ? t('{seen}, as expected', { seen })
+              : t('expected {expected}, seen {seen}', { expected, seen });
           const line = element('li', '', { 'data-result': check.result });
           line.append(`${sign} ${check.what}: ${figures}. ${check.reason ?? ''}`.trim());
           return line;

@@ -72,6 +72,8 @@ export interface Check {
 export interface Receipt {
   readonly verdict: 'verified' | 'mismatch' | 'not_verifiable';
   readonly checked_at: string | null;
+  /** Why there are no checks; null where there are. */
+  readonly reason: string | null;
   readonly checks: readonly Check[];
 }
 
@@ -192,6 +194,7 @@ export function readReceipt(value: unknown): Receipt {
       'not_verifiable'
     ),
     checked_at: text(answer['checked_at']),
+    reason: text(answer['reason']),
     checks: list(answer['checks']).map((item) => {
       const check = fields(item, 'a check');
       return {
