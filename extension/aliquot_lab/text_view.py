@@ -92,4 +92,7 @@ def _scope(scope: str) -> Sentence:
 
 
 def _gib(mib: int | None) -> str:
-    return "–" if mib is None else f"{mib / 1024:.1f}"
+    """GiB with one decimal; what is held is never shown as 0.0, as on the pages."""
+    if mib is None:
+        return "–"
+    return f"{max(mib / 1024, 0.1) if mib > 0 else 0:.1f}"

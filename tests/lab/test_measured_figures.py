@@ -326,7 +326,7 @@ def test_gpu_prints_in_the_kernel_what_the_server_measures(nvml_scenario, start_
         "  memory 8.0 of 69.5 GiB (this slice) · 63 % busy (this slice)"
         " · 240 W, 44 °C (whole card)",
         "H200 · 1g.18gb",
-        "  memory 0.0 of 16.0 GiB (this slice) · busy – · 240 W, 44 °C (whole card)",
+        "  memory 0.1 of 16.0 GiB (this slice) · busy – · 240 W, 44 °C (whole card)",
         "  The driver gave no value for this moment.",
         "Memory enforced: by hardware. Compute enforced: by hardware. By: MIG.",
     ]
