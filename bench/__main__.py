@@ -5,6 +5,7 @@ Exit status 1 when a promise is not kept.
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -22,6 +23,8 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"No benchmark '{unknown[0]}'; there are: {', '.join(BENCHMARKS)}.")
         return 2
+    # As in the tests: servers started from a background job would ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(width=150)
     rows: list[Row] = []
     for name in names or BENCHMARKS:

@@ -58,7 +58,10 @@ def _eight_gpus(folder: Path) -> tuple[Path, str]:
     head, _, gpu = (library.SCENARIOS / "h200.txt").read_text().partition("gpu ")
     uuids = [f"GPU-2000000{n}-0000-4000-8000-000000000000" for n in range(GPUS)]
     body = gpu.split("\n", 1)[1].replace("00000000:1A:", "00000000:{:02X}:")
-    text = head + "".join(f"gpu {u}\n" + body.replace("{:02X}", f"{32 + n:02X}") for n, u in enumerate(uuids))
+    text = head + "".join(
+        f"gpu {uuid}\n" + body.replace("{:02X}", f"{32 + number:02X}")
+        for number, uuid in enumerate(uuids)
+    )
     scenario = folder / "eight.txt"
     scenario.write_text(text)
     pieces = [whole_piece(uuid, 143771, "NVIDIA H200") for uuid in uuids]

@@ -64,6 +64,9 @@ class DemoFacts:
 )
 def demo(folder: Path, port: int, fresh: bool, check: bool, gpus: str) -> None:
     """Run a Hub that shares GPUs on this machine, until Ctrl-C."""
+    # A shell starts background jobs with SIGINT ignored, which the Hub and its notebooks would
+    # inherit: each stop would then wait until it is asked in another way.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = folder.expanduser().absolute()
     if fresh or check:
         shutil.rmtree(folder / "hub", ignore_errors=True)
