@@ -45,7 +45,7 @@ class LabPage:
     # -- the notebook ----------------------------------------------------------------------
 
     def new_notebook(self) -> None:
-        """By the launcher's first card, whatever language it is in. Waits until its kernel is there."""
+        """By the launcher's first card, whatever language that is in; with its kernel."""
         self.tab.locator(".jp-LauncherCard").first.click()
         self.wait_for_kernel()
 
