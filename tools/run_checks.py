@@ -3,8 +3,7 @@
     python tools/run_checks.py [--only lint|pages|pytest] [arguments for pytest]
 
 All parts run even when an earlier one fails, so that one run tells everything. The last
-line is the verdict over pytest's tests, "N passed, N failed", and names every other part
-that failed.
+line counts pytest's tests, "N passed, N failed"; the one before it names the parts that failed.
 """
 
 from __future__ import annotations
@@ -119,16 +118,12 @@ def main() -> int:
     print("─" * min(width, 72))
     print("\n".join(rows))
     seen = tally(JUNIT) if JUNIT.exists() else Counter()
-    total = f"in {time.monotonic() - began:.0f} s"
-    others = [name for name in failed_parts if name != "pytest"]
-    note = f"; failed besides: {', '.join(others)}" if others else ""
+    verdict = f"failed: {', '.join(failed_parts)}" if failed_parts else "all parts passed"
+    print(f"{verdict}, in {time.monotonic() - began:.0f} s")
     if only in (None, "pytest"):
-        print(
-            f"{seen['passed']} passed, {seen['failed']} failed, {seen['skipped']} skipped "
-            f"{total}{note}"
-        )
+        print(f"{seen['passed']} passed, {seen['failed']} failed, {seen['skipped']} skipped")
     else:
-        print(f"{len(rows) - len(failed_parts)} passed, {len(failed_parts)} failed {total}")
+        print(f"{len(rows) - len(failed_parts)} passed, {len(failed_parts)} failed")
     return 1 if failed_parts else 0
 
 
