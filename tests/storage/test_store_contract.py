@@ -408,6 +408,17 @@ def test_each_store_sees_what_the_other_wrote(store, database_url):
         assert held_blocks(store) == 0
 
 
+def test_a_store_that_only_writes_decides_on_what_the_other_wrote(store, database_url):
+    with closing(Store.open(database_url)) as other:
+        hold(other, 1, "50 blocks")
+        hold(store, 2, "50 blocks")
+        hold(other, 3, "50 blocks")
+
+        # Neither has looked meanwhile: 150 of 200 are held, two thirds by the other.
+        assert isinstance(store.reserve(attempt(4, LIN), decide_on("60 blocks", LIN)), Refusal)
+        assert isinstance(other.reserve(attempt(4, LIN), decide_on("50 blocks", LIN)), Grant)
+
+
 def test_threads_at_once_are_not_promised_the_same_blocks(store):
     outcomes = []
     barrier = threading.Barrier(16)
