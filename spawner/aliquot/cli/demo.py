@@ -74,13 +74,7 @@ def demo(folder: Path, port: int, fresh: bool, check: bool, gpus: str) -> None:
     (hub_folder / "home").mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     source, machine = _machine(gpus)
-    facts = DemoFacts(
-        folder=str(hub_folder),
-        port=port or _port(8000),
-        hub_port=_port(),
-        proxy_port=_port(),
-        gpu_source=source,
-    )
+    facts = _facts(hub_folder, port, source)
     settings = Settings(database_url=f"sqlite:///{hub_folder}/aliquot.sqlite", gpu_source=source)
     _seed(Allocator.from_settings(settings), machine)
     hub = _start(facts, hub_folder / "hub.log")
@@ -90,14 +84,37 @@ def demo(folder: Path, port: int, fresh: bool, check: bool, gpus: str) -> None:
         _greet(address, machine, time.monotonic() - began)
         if check:
             Trip(address, PASSWORD, click.echo).run()
-        else:
-            hub.wait()
+        elif status := hub.wait():
+            raise click.ClickException(
+                f"The Hub ended by itself, with status {status}. Its log: {hub_folder / 'hub.log'}"
+            )
     except KeyboardInterrupt:
         click.echo("\nStopping the Hub and its notebooks.")
     except TripFailed as error:
         raise click.ClickException(f"{error} The Hub's log: {hub_folder / 'hub.log'}") from error
     finally:
         _stop(hub)
+
+
+def _facts(hub_folder: Path, port: int, source: str) -> DemoFacts:
+    """The ports of the last run where there was one: its notebooks may still be running, and
+    know the Hub by them. The Hub itself ends a proxy that a killed one has left."""
+    kept = hub_folder / "ports.json"
+    ports = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    address = f"http://127.0.0.1:{ports.get('port')}/"
+    if ports and _answers(f"{address}hub/health"):
+        raise click.ClickException(f"A demo of this folder is running already, at {address}")
+    if not ports or port not in (0, ports["port"]):
+        ports = {"port": port or _port(8000), "hub_port": _port(), "proxy_port": _port()}
+        kept.write_text(json.dumps(ports), "utf-8")
+    return DemoFacts(folder=str(hub_folder), gpu_source=source, **ports)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
 
 
 def _machine(gpus: str) -> tuple[str, Inventory]:
@@ -151,11 +168,8 @@ def _wait(hub: subprocess.Popen[bytes], address: str, log_path: Path) -> None:
         if hub.poll() is not None:
             tail = "\n".join(log_path.read_text("utf-8", "replace").splitlines()[-5:])
             raise click.ClickException(f"The Hub ended while starting. Its log says:\n{tail}")
-        try:
-            if requests.get(f"{address}hub/health", timeout=2).ok:
-                return
-        except requests.RequestException:
-            pass
+        if _answers(f"{address}hub/health"):
+            return
         time.sleep(0.1)
     raise click.ClickException(f"The Hub was not ready after {_READY_SECONDS} s. See {log_path}.")
 
