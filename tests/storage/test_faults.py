@@ -5,46 +5,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from aliquot.storage import Fault, LedgerUnavailable, Store
+from aliquot.storage import Fault, Store
 from tests.fixtures.databases import PostgresqlServer, postgresql_binaries
-from tests.storage.ledger_cases import attempt, decide_on, held_blocks, hold, later, vision
+from tests.storage.fault_cases import fault_of, opened, reserve
+from tests.storage.ledger_cases import attempt, decide_on, held_blocks, hold, later
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system: needs root")
-
-
-def fault_of(act: Callable[[], object]) -> LedgerUnavailable:
-    """The fault that an act ends with, after a look at how it is told."""
-    with pytest.raises(LedgerUnavailable) as caught:
-        act()
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert "Traceback" not in sentence
-    assert "sqlalche.me" not in sentence
-    assert sentence == f"{caught.value.what}: {caught.value.why}. {caught.value.remedy}"
-    assert sentence.endswith(".")
-    return caught.value
-
-
-def reserve(store: Store, spawner_id: int = 1, share: str = "30 blocks") -> Callable[[], object]:
-    return lambda: store.reserve(attempt(spawner_id), decide_on(share))
-
-
-@contextmanager
-def opened(url: str, **options):
-    with closing(Store.open(url, **options)) as store:
-        store.save_groups([vision()], {}, "admin", "groups")
-        yield store
 
 
 @contextmanager
@@ -273,27 +248,6 @@ def test_a_folder_in_which_no_file_can_be_made_is_called_read_only(public_folder
     assert told.startswith("read_only ")
 
 
-def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(database_url):
-    with opened(database_url) as store:
-        hold(store, 1)
-    set_revision(database_url, "0999")
-
-    fault = fault_of(lambda: Store.open(database_url))
-
-    assert fault.kind is Fault.NEWER_SCHEMA
-    assert "its schema is 0999, this version knows 0001" in fault.why
-    set_revision(database_url, "0001")
-    with closing(Store.open(database_url)) as store:
-        assert held_blocks(store) == 30
-
-
-def set_revision(url: str, revision: str) -> None:
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE aliquot_schema SET version_num = :r"), {"r": revision})
-    engine.dispose()
-
-
 def test_a_file_deleted_under_us_takes_no_more_leases(sqlite_url):
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     with opened(sqlite_url) as store:
@@ -334,17 +288,6 @@ def test_a_file_replaced_under_us_is_noticed_and_then_used(sqlite_url, tmp_path)
         assert held_blocks(store) == 30
 
 
-@pytest.mark.parametrize("content", [b"not a database" * 400, b"SQLite format 3\0" + b"x" * 5000])
-def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path, content):
-    path = tmp_path / "notes.sqlite"
-    path.write_bytes(content)
-
-    fault = fault_of(lambda: Store.open(f"sqlite:///{path}"))
-
-    assert fault.kind is Fault.NOT_OURS
-    assert path.read_bytes() == content
-
-
 def test_tables_dropped_under_us_are_told(store, database_url):
     engine = create_engine(database_url)
     with engine.begin() as connection:
@@ -353,42 +296,6 @@ def test_tables_dropped_under_us_are_told(store, database_url):
 
     for act in (store.ledger, store.check):
         assert fault_of(act).kind is Fault.GONE
-
-
-@pytest.mark.parametrize(
-    ("url", "says"),
-    [
-        ("sqlite://", "in memory"),
-        ("sqlite:///:memory:", "in memory"),
-        ("sqlite:////nowhere/at/all/ledger.sqlite", "no folder"),
-        ("mysql://hub:secret@host/ledger", "'mysql' is not a database"),
-        ("hub:secret@host", "not a URL"),
-        ("", "not a URL"),
-    ],
-)
-def test_a_url_that_cannot_hold_a_ledger_is_told_without_its_password(url, says):
-    fault = fault_of(lambda: Store.open(url))
-
-    assert says in str(fault)
-    assert "Aliquot.database_url" in fault.remedy
-    assert "secret" not in str(fault)
-
-
-def test_a_server_that_is_not_there_is_told_without_its_password():
-    url = "postgresql://hub:secret@127.0.0.1:1/ledger"
-
-    fault = fault_of(lambda: Store.open(url))
-
-    assert fault.kind is Fault.UNREACHABLE
-    assert "postgresql+psycopg://hub@127.0.0.1:1/ledger" in fault.what
-    assert "secret" not in str(fault)
-
-
-@pytest.mark.engine
-def test_a_database_that_the_server_does_not_have_is_told(postgresql_server):
-    fault = fault_of(lambda: Store.open(postgresql_server.url("nowhere")))
-
-    assert fault.kind is Fault.GONE
 
 
 @pytest.mark.engine
@@ -431,15 +338,3 @@ def test_postgresql_may_stop_and_start_while_the_hub_runs():
             assert held_blocks(store) == 30
     finally:
         server.remove()
-
-
-def test_a_stand_alone_sqlite_copy_opens_as_a_ledger(sqlite_url, tmp_path):
-    """A backup made by SQLite's own tools is a plain file without a log."""
-    with opened(sqlite_url) as store:
-        hold(store, 1)
-        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as source:
-            source.execute("VACUUM INTO ?", (str(tmp_path / "backup.sqlite"),))
-
-    with closing(Store.open(f"sqlite:///{tmp_path / 'backup.sqlite'}")) as restored:
-        assert held_blocks(restored) == 30
-        hold(restored, 2)

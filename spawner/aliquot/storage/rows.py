@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aliquot.domain.currency import Cost
 from aliquot.domain.leases import Lease, LeaseState, Piece, Placement, Server
-from aliquot.domain.quota import Quota, ResourceGroup
+from aliquot.domain.quota import GroupTree, Quota, ResourceGroup
 from aliquot.domain.shares import Kind
 from aliquot.storage.values import Event
 
@@ -79,6 +80,22 @@ def group_to_row(group: ResourceGroup) -> dict[str, Any]:
     return row
 
 
+def group_rows_of(groups: Sequence[ResourceGroup]) -> list[dict[str, Any]]:
+    """The rows of a whole tree. Raises ValueError for what is none."""
+    GroupTree.of(groups)
+    names = [group.name for group in groups]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"group '{twice[0]}' comes twice")
+    return [group_to_row(group) for group in groups]
+
+
+def weight_rows_of(weights: Mapping[str, int]) -> list[dict[str, Any]]:
+    for model, weight in weights.items():
+        if weight < 1:
+            raise ValueError(f"the weight of '{model}' is at least 1, got {weight}")
+    return [{"gpu_model": model, "weight": weight} for model, weight in weights.items()]
+
+
 def groups_to_json(groups: Iterable[ResourceGroup], weights: Mapping[str, int]) -> dict[str, Any]:
     """What the audit keeps of them."""
     return {"groups": [group_to_row(group) for group in groups], "weights": dict(weights)}
@@ -101,3 +118,10 @@ def group_from_row(row: Mapping[Any, Any]) -> ResourceGroup:
 
 def event_from_row(row: Any) -> Event:
     return Event(row.id, row.at, row.actor, row.kind, row.object, row.before, row.after, row.why)
+
+
+def refuse_large(value: Mapping[str, Any], limit: int, name: str) -> None:
+    """Raise ValueError for what came from outside and is too much for its column."""
+    size = len(json.dumps(dict(value)).encode())
+    if size > limit:
+        raise ValueError(f"{name} of {size} bytes: at most {limit} are kept")

@@ -14,7 +14,6 @@ then, and the next call tries afresh.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,13 +26,20 @@ from sqlalchemy.engine import URL
 
 from aliquot.domain.judging import Decision
 from aliquot.domain.leases import Lease, LeaseState
-from aliquot.domain.quota import GroupTree, ResourceGroup
+from aliquot.domain.quota import ResourceGroup
 from aliquot.domain.shares import CpuOnly, read_share
 from aliquot.storage import errors, schema
 from aliquot.storage.connections import Writer, create_file, reading_engine, writing_engine
 from aliquot.storage.errors import Fault, LedgerUnavailable
 from aliquot.storage.prepared import LedgerStatements
-from aliquot.storage.rows import event_from_row, group_to_row, groups_to_json, lease_from_row
+from aliquot.storage.rows import (
+    event_from_row,
+    group_rows_of,
+    groups_to_json,
+    lease_from_row,
+    refuse_large,
+    weight_rows_of,
+)
 from aliquot.storage.tables import (
     accepted_options,
     events,
@@ -167,8 +173,8 @@ class Store:
         """All leases that a user ever had, the latest first."""
         query = leases.select().where(leases.c.user_id == user_id)
         with self._read() as connection:
-            rows = connection.execute(query.order_by(leases.c.reserved_at.desc())).all()
-        return [lease_from_row(row) for row in rows]
+            rows = connection.execute(query.order_by(leases.c.reserved_at.desc()))
+            return [lease_from_row(row) for row in rows]
 
     def ledger(self) -> Ledger:
         """The ledger as it is now, for showing; ``reserve`` gives its own to a decision."""
@@ -208,7 +214,7 @@ class Store:
 
         Raises ValueError when they are more than 4 KiB as JSON.
         """
-        _refuse_large(options, MAX_OPTIONS_BYTES, "options")
+        refuse_large(options, MAX_OPTIONS_BYTES, "options")
         values = {"user_id": user_id, "options": dict(options), "accepted_at": at}
         mine = accepted_options.c.spawner_id == spawner_id
         with self._write() as write:
@@ -235,16 +241,7 @@ class Store:
         Raises ValueError, one sentence, for what is no tree, a name that comes twice and a
         weight below 1: who edits groups shows it beside the form.
         """
-        tree = GroupTree.of(groups)
-        if len(tree.groups) != len(groups):
-            names = [group.name for group in groups]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"group '{twice}' comes twice")
-        for model, weight in weights.items():
-            if weight < 1:
-                raise ValueError(f"the weight of '{model}' is at least 1, got {weight}")
-        group_rows = [group_to_row(group) for group in groups]
-        weight_rows = [{"gpu_model": model, "weight": n} for model, n in weights.items()]
+        group_rows, weight_rows = group_rows_of(groups), weight_rows_of(weights)
         with self._write() as write:
             before = groups_to_json(write.ledger.tree.groups.values(), write.ledger.weights)
             write.replace_table(resource_groups, group_rows)
@@ -277,7 +274,7 @@ class Store:
 
         Raises ValueError when it is more than 64 KiB as JSON.
         """
-        _refuse_large(receipt, MAX_RECEIPT_BYTES, "a receipt")
+        refuse_large(receipt, MAX_RECEIPT_BYTES, "a receipt")
         values = {"receipt": dict(receipt), "received_at": at}
         mine = receipts.c.lease_id == lease_id
         with self._write() as write:
@@ -299,15 +296,12 @@ class Store:
         """The audit in the order of writing, from the event behind number ``after``."""
         query = events.select().where(events.c.id > after).order_by(events.c.id).limit(limit)
         with self._read() as connection:
-            rows = connection.execute(query).all()
-        return [event_from_row(row) for row in rows]
+            return [event_from_row(row) for row in connection.execute(query)]
 
     def check(self) -> None:
         """Raise LedgerUnavailable when the ledger cannot be read or its write lock not had."""
         with self._write():
-            pass
-        with self._read() as connection:
-            connection.execute(select(ledger_state.c.version)).scalar_one()
+            self.ledger()
 
     # Transactions
 
@@ -407,9 +401,3 @@ class Store:
         self._known = None
         self._reading.dispose()
         self._writing.dispose()
-
-
-def _refuse_large(value: Mapping[str, Any], limit: int, name: str) -> None:
-    size = len(json.dumps(dict(value)).encode())
-    if size > limit:
-        raise ValueError(f"{name} of {size} bytes: at most {limit} are kept")
