@@ -189,8 +189,6 @@ class Store:
                 known = loaded
         return known.ledger
 
-    # Options
-
     def last_options(self, spawner_id: int) -> Mapping[str, str] | None:
         """What this server was last started with, with or without a GPU; None for never."""
         by_lease = (
@@ -266,8 +264,6 @@ class Store:
             before = [str(share) for share in write.ledger.presets]
             write.replace_table(presets, rows)
             write.event(datetime.now(UTC), actor, "presets.saved", "presets", before, texts, why)
-
-    # Receipts and the audit
 
     def put_receipt(self, lease_id: str, receipt: Mapping[str, Any], at: datetime) -> bool:
         """Keep what a notebook verified; a later one replaces it. False without such a lease.
