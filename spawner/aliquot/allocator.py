@@ -23,10 +23,10 @@ from aliquot.bindings.local import NotBindable, bind_local
 from aliquot.bindings.patches import ProcessPatch
 from aliquot.discovery import GpuStateUnreadable, InventorySource, source_for
 from aliquot.discovery.marked_processes import end_marked
-from aliquot.domain.admission import decide
+from aliquot.domain.admission import explain
 from aliquot.domain.availability import Availability, availability
 from aliquot.domain.inventory import Inventory
-from aliquot.domain.judging import Decision, Grant, No, Situation, Unreadable
+from aliquot.domain.judging import Grant, No, Situation, Unreadable, judge
 from aliquot.domain.leases import Lease, LeaseState, Person, Placement, Server
 from aliquot.domain.reconciliation import Corrections, LiveServer, reconcile
 from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
@@ -142,16 +142,18 @@ class Allocator:
         inventory = self.inventory(max_age_seconds=0)
         reservation = Reservation(lease_id, person, server, options, at=self._now())
 
-        def decide_with(ledger: Ledger) -> Decision:
-            situation = Situation(ledger.tree, ledger.books, inventory, ledger.weights)
-            return decide(ask, person, situation)
+        def situation(ledger: Ledger) -> Situation:
+            return Situation(ledger.tree, ledger.books, inventory, ledger.weights)
 
         try:
-            decision = self.store.reserve(reservation, decide_with)
+            decision = self.store.reserve(
+                reservation, lambda ledger: judge(ask, person, situation(ledger))
+            )
+            if not isinstance(decision, Grant):
+                # After the transaction: finding remedies takes long enough to hold up others.
+                return explain(decision, ask, person, situation(self.store.ledger()))
         except LedgerUnavailable as error:
             return self._ledger_refusal(error)
-        if not isinstance(decision, Grant):
-            return decision
         assert isinstance(inventory, Inventory)
         assert decision.group is not None
         try:

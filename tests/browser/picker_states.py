@@ -24,10 +24,10 @@ from aliquot.domain.leases import Lease, LeaseState, Person, Server
 from aliquot.domain.quota import GroupTree, Quota, ResourceGroup
 from aliquot.domain.refusals import Ask, Reason, Refusal
 from aliquot.domain.shares import Blocks, Share, Slice
-from aliquot.domain.sizes import DEFAULT_PRESETS
 from aliquot.spawners.picker import PickerPage, presets_with
 
 NOW = datetime(2026, 11, 23, 14, 2, tzinfo=UTC)
+PRESETS = (Blocks(10), Blocks(25), Blocks(50), Blocks(100))
 ADA = Person(1, "ada", frozenset({"vision", "nlp"}))
 
 Options = Mapping[str, object]
@@ -140,7 +140,7 @@ def shown(
 ) -> Availability:
     ask = read_ask(options or {})
     asked = ask if isinstance(ask, Ask) else Ask()
-    return availability(asked, person, situation, presets_with(DEFAULT_PRESETS, last_used))
+    return availability(asked, person, situation, presets_with(PRESETS, last_used))
 
 
 def page(

@@ -12,7 +12,6 @@ from aliquot.domain.judging import Grant, Unreadable, judge, reason_of
 from aliquot.domain.refusals import Ask, Reason
 from aliquot.domain.shares import Blocks, CpuOnly, Memory, Slice
 from aliquot.domain.sizes import (
-    DEFAULT_PRESETS,
     State,
     block_runs,
     memory_runs,
@@ -35,6 +34,7 @@ from tests.domain.machines import (
     start,
 )
 
+PRESETS = (Blocks(10), Blocks(25), Blocks(50), Blocks(100))
 ADA, LIN = someone("ada", "vision"), someone("lin", "vision")
 
 
@@ -46,7 +46,7 @@ def demo():
 
 
 def test_the_presets_are_offered_and_then_each_profile_smallest_first_none_twice():
-    presets = (*DEFAULT_PRESETS, Slice("2g.20gb"), Blocks(10))
+    presets = (*PRESETS, Slice("2g.20gb"), Blocks(10))
 
     assert [str(share) for share in offered_shares(presets, demo())] == [
         "10 blocks",
@@ -152,7 +152,7 @@ def test_a_page_for_one_person_has_a_verdict_on_each_size_and_the_balance_of_eac
     now = start(Ask(Blocks(40), group="vision"), kim, situation(demo(), *groups))
     now = start(Blocks(30), LIN, now)
 
-    page = availability(Ask(), kim, now, DEFAULT_PRESETS)
+    page = availability(Ask(), kim, now, PRESETS)
 
     assert [
         (b.name, b.held_blocks, b.free_blocks, b.mine_blocks, b.cap_blocks) for b in page.groups
@@ -175,7 +175,7 @@ def test_a_page_for_one_person_has_a_verdict_on_each_size_and_the_balance_of_eac
 def test_a_page_asked_about_a_foreign_group_shows_what_one_s_own_would_pay():
     now = situation(demo(), group("vision"), group("nlp"))
 
-    page = availability(Ask(group="nlp"), ADA, now, DEFAULT_PRESETS)
+    page = availability(Ask(group="nlp"), ADA, now, PRESETS)
     assert page.asked.group is None
     assert {v.state for v in page.verdicts} == {State.NOW}
 
@@ -183,7 +183,7 @@ def test_a_page_asked_about_a_foreign_group_shows_what_one_s_own_would_pay():
 def test_a_page_without_gpu_state_offers_no_size_and_still_shows_balances():
     now = replace(situation(demo(), group("vision", 100)), inventory=Unreadable("No driver."))
 
-    page = availability(Ask(), ADA, now, DEFAULT_PRESETS)
+    page = availability(Ask(), ADA, now, PRESETS)
     assert (page.verdicts, page.runs, page.simulated) == ((), (), False)
     assert page.groups[0].free_blocks == 100
 

@@ -10,7 +10,6 @@ from aliquot.domain.currency import Cost, cost_of_blocks
 from aliquot.domain.quota import Quota, ResourceGroup
 from aliquot.domain.shares import Blocks, Kind, Slice
 from tests.storage.ledger_cases import (
-    NOON,
     attempt,
     decide_on,
     held_blocks,
@@ -23,31 +22,6 @@ from tests.storage.ledger_cases import (
 @pytest.fixture(autouse=True)
 def _groups(store):
     store.save_groups([vision(200)], {}, "admin", "the first groups")
-
-
-def test_a_servers_last_options_are_those_of_its_last_start(store):
-    store.reserve(attempt(1, options={"share": "30 blocks"}), decide_on("30 blocks"))
-    assert store.last_options(1) == {"share": "30 blocks"}
-
-    store.remember_options(1, 1, {"share": "cpu"}, later(1))
-    store.remember_options(1, 1, {"share": "cpu", "group": "vision"}, later(2))
-    assert store.last_options(1) == {"share": "cpu", "group": "vision"}
-
-    again = attempt(1, at=later(3), options={"share": "10 blocks"})
-    store.reserve(again, decide_on("10 blocks"))
-    assert store.last_options(1) == {"share": "10 blocks"}
-    assert store.last_options(2) is None
-
-
-def test_refused_options_are_not_remembered(store):
-    store.reserve(attempt(1, options={"share": "300 blocks"}), decide_on("300 blocks"))
-
-    assert store.last_options(1) is None
-
-
-def test_options_that_are_too_large_are_not_kept(store):
-    with pytest.raises(ValueError, match="at most 4096"):
-        store.remember_options(1, 1, {"share": "x" * 5000}, NOON)
 
 
 def test_groups_come_back_as_they_were_saved(store):

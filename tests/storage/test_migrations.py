@@ -48,7 +48,6 @@ def test_a_ledger_with_rows_goes_down_to_nothing_and_up_again(store, database_ur
     store.save_groups([vision()], {"A30": 2}, "admin", "groups")
     lease_id = hold(store, 1)
     store.put_receipt(lease_id, {"verdict": "verified"}, later(1))
-    store.remember_options(2, 1, {"share": "cpu"}, later(1))
     store.close()
 
     with transaction(database_url) as connection:

@@ -31,8 +31,6 @@ from aliquot.domain.placement import place
 from aliquot.domain.refusals import Ask, Reason
 from aliquot.domain.shares import Blocks, Memory, Share, Slice
 
-DEFAULT_PRESETS: tuple[Share, ...] = (Blocks(10), Blocks(25), Blocks(50), Blocks(100))
-
 _MB_PER_GB = 1000
 _BYTES_PER_MIB = 1 << 20
 

@@ -41,7 +41,6 @@ from aliquot.storage.rows import (
     weight_rows_of,
 )
 from aliquot.storage.tables import (
-    accepted_options,
     events,
     leases,
     ledger_state,
@@ -188,40 +187,6 @@ class Store:
                     self._known = loaded
                 known = loaded
         return known.ledger
-
-    def last_options(self, spawner_id: int) -> Mapping[str, str] | None:
-        """What this server was last started with, with or without a GPU; None for never."""
-        by_lease = (
-            select(leases.c.options, leases.c.reserved_at)
-            .where(leases.c.spawner_id == spawner_id, leases.c.options.is_not(None))
-            .order_by(leases.c.reserved_at.desc())
-            .limit(1)
-        )
-        kept = select(accepted_options.c.options, accepted_options.c.accepted_at).where(
-            accepted_options.c.spawner_id == spawner_id
-        )
-        with self._read() as connection:
-            found = [connection.execute(query).first() for query in (by_lease, kept)]
-        rows = [tuple(row) for row in found if row is not None]
-        return max(rows, key=lambda row: row[1])[0] if rows else None
-
-    def remember_options(
-        self, spawner_id: int, user_id: int, options: Mapping[str, str], at: datetime
-    ) -> None:
-        """Keep the accepted options of a start that makes no lease.
-
-        Raises ValueError when they are more than 4 KiB as JSON.
-        """
-        refuse_large(options, MAX_OPTIONS_BYTES, "options")
-        values = {"user_id": user_id, "options": dict(options), "accepted_at": at}
-        mine = accepted_options.c.spawner_id == spawner_id
-        with self._write() as write:
-            changed = write.connection.execute(accepted_options.update().where(mine).values(values))
-            if not changed.rowcount:
-                write.connection.execute(
-                    accepted_options.insert().values(spawner_id=spawner_id, **values)
-                )
-            write.has_written = True
 
     # What managers set
 

@@ -182,14 +182,5 @@ receipts = Table(
     Column("received_at", UtcDateTime, nullable=False),
 )
 
-accepted_options = Table(
-    "accepted_options",
-    metadata,
-    Column("spawner_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("user_id", BigInteger, nullable=False),
-    Column("options", Json, nullable=False),
-    Column("accepted_at", UtcDateTime, nullable=False),
-)
-
 # A change of these changes what is decided; triggers count it in ``ledger_state.version``.
 COUNTED = (resource_groups, model_weights, presets, leases)

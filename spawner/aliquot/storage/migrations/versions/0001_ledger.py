@@ -114,13 +114,6 @@ def upgrade() -> None:
         sa.Column("receipt", JSON, nullable=False),
         sa.Column("received_at", MOMENT, nullable=False),
     )
-    op.create_table(
-        "accepted_options",
-        sa.Column("spawner_id", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("user_id", sa.BigInteger, nullable=False),
-        sa.Column("options", JSON, nullable=False),
-        sa.Column("accepted_at", MOMENT, nullable=False),
-    )
     if op.get_bind().dialect.name == "postgresql":
         add_postgresql_triggers()
     else:
@@ -129,7 +122,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for table in (
-        "accepted_options",
         "receipts",
         "events",
         "leases",
