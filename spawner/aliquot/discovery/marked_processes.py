@@ -40,6 +40,24 @@ def marks(database_url: str, spawner_id: int, attempt: str) -> dict[str, str]:
     }
 
 
+def still_runs(pid: int, attempt: str) -> bool:
+    """Whether the process of a saved id is alive and is the one that was started.
+
+    An id alone says neither: after a reboot it may be anybody's, and a process that has ended
+    keeps its id until its parent looks, which a killed hub never does. A process of another
+    user cannot be looked into and counts as the one.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return process.environ().get(ATTEMPT) == attempt
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end_marked(database_url: str, *, spawner_id: int, attempt: str | None = None) -> int:
     """End what runs under a server, or under one attempt of it; returns how many.
 

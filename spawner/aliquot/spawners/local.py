@@ -6,12 +6,23 @@ import asyncio
 
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner
 
-from aliquot.discovery.marked_processes import end_marked
+from aliquot.discovery.marked_processes import end_marked, still_runs
 from aliquot.spawners.share import ShareSpawner
 
 
 class _LocalShares(ShareSpawner):
     """Processes of this machine are found by their marks, and ended before a piece is free."""
+
+    async def poll(self) -> int | None:
+        """The Hub's answer, and for a server of a Hub before this one a closer look: the Hub
+        asks by process id alone, and would wait for, or end, whatever has that id now."""
+        status = await super().poll()
+        if status is not None or self.proc is not None or self.attempt is None:
+            return status
+        if still_runs(self.pid, self.attempt):
+            return None
+        self.clear_state()
+        return 0
 
     async def end_leftovers(self, attempt: str | None) -> None:
         ended = await asyncio.to_thread(
