@@ -148,7 +148,9 @@ def test_on_one_machine_a_share_s_own_processes_are_told_from_the_others(
     machine.edit("process 5201 6348 24 mps", f"process {kernel_pid} 6348 24 mps")
     machine.edit("process 5202 14800 30 mps", f"process {os.getpid()} 14800 30 mps")
 
-    usage = server.usage_when(lambda usage: usage["devices"][0]["memory_used_mib"] == 6348)
+    usage = server.usage_when(
+        lambda usage: usage["devices"] and usage["devices"][0]["memory_used_mib"] == 6348
+    )
 
     (device,) = usage["devices"]
     assert (device["memory_scope"], device["memory_limit_mib"]) == ("share", 24467)
@@ -222,7 +224,9 @@ def test_a_permission_withdrawn_later_takes_only_the_load(nvml_scenario, start_s
     assert live(server)[0]["busy_percent"] == 63
 
     machine.add("fail nvmlGpmMigSampleGet NO_PERMISSION")
-    usage = server.usage_when(lambda usage: usage["devices"][0]["busy_percent"] is None)
+    usage = server.usage_when(
+        lambda usage: usage["devices"] and usage["devices"][0]["busy_percent"] is None
+    )
 
     assert usage["state"] == "live"
     assert usage["devices"][0]["memory_used_mib"] == 8192
@@ -231,7 +235,9 @@ def test_a_permission_withdrawn_later_takes_only_the_load(nvml_scenario, start_s
     )
 
     machine.edit("fail nvmlGpmMigSampleGet NO_PERMISSION", "")
-    back = server.usage_when(lambda usage: usage["devices"][0]["busy_percent"] == 63)
+    back = server.usage_when(
+        lambda usage: usage["devices"] and usage["devices"][0]["busy_percent"] == 63
+    )
     assert back["state"] == "live"
 
 

@@ -40,8 +40,8 @@ def marks(database_url: str, spawner_id: int, attempt: str) -> dict[str, str]:
     }
 
 
-def still_runs(pid: int, attempt: str) -> bool:
-    """Whether the process of a saved id is alive and is the one that was started.
+def still_runs(pid: int, database_url: str, spawner_id: int) -> bool:
+    """Whether the process of a saved id is alive and is a server of this spawner.
 
     An id alone says neither: after a reboot it may be anybody's, and a process that has ended
     keeps its id until its parent looks, which a killed hub never does. A process of another
@@ -51,7 +51,9 @@ def still_runs(pid: int, attempt: str) -> bool:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.environ().get(ATTEMPT) == attempt
+        environ = process.environ()
+        mark = deployment_mark(database_url), str(spawner_id)
+        return (environ.get(DEPLOYMENT), environ.get(SPAWNER)) == mark
     except psutil.AccessDenied:
         return True
     except psutil.NoSuchProcess:

@@ -17,9 +17,9 @@ class _LocalShares(ShareSpawner):
         """The Hub's answer, and for a server of a Hub before this one a closer look: the Hub
         asks by process id alone, and would wait for, or end, whatever has that id now."""
         status = await super().poll()
-        if status is not None or self.proc is not None or self.attempt is None:
+        if status is not None or self.proc is not None:
             return status
-        if still_runs(self.pid, self.attempt):
+        if still_runs(self.pid, self.settings.database_url, self.orm_spawner.id):
             return None
         self.clear_state()
         return 0

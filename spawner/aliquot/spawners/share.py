@@ -88,7 +88,7 @@ class ShareSpawner(Configurable):
         self._ask: Ask | None = None
         self._reserved: Reserved | None = None
         self._lease: Lease | None = None
-        self.attempt: str | None = None
+        self._attempt: str | None = None
         self._reserving: asyncio.Future[Any] | None = None
         self._activating: asyncio.Future[Any] | None = None
         self._accepted: dict[str, Any] = {}
@@ -165,10 +165,10 @@ class ShareSpawner(Configurable):
 
     async def start(self) -> Any:
         ask = self._ask if self._ask is not None else Ask()
-        self.attempt = uuid.uuid4().hex
+        self._attempt = uuid.uuid4().hex
         self._reserved = self._lease = None
         if not isinstance(ask.share, CpuOnly):
-            await self._reserve(ask, self.attempt)
+            await self._reserve(ask, self._attempt)
         self._accepted = dict(self.user_options)
         Form.of(self.user).forget()
         return await maybe_future(super().start())
@@ -207,9 +207,9 @@ class ShareSpawner(Configurable):
         for name in patch.unset:
             env.pop(name, None)
         env.update(patch.env)
-        if self.attempt is not None:
+        if self._attempt is not None:
             settings = self.settings
-            env.update(marks(settings.database_url, self.orm_spawner.id, self.attempt))
+            env.update(marks(settings.database_url, self.orm_spawner.id, self._attempt))
             if settings.service_url:
                 env["ALIQUOT_SERVICE_URL"] = settings.service_url
         env.pop("ALIQUOT_LEASE", None)
@@ -259,8 +259,8 @@ class ShareSpawner(Configurable):
         if self._reserving is not None:
             await asyncio.wait([self._reserving])
             self._reserving = None
-        attempt, lease = self.attempt, self._lease
-        self._ask = self._reserved = self._lease = self.attempt = None
+        attempt, lease = self._attempt, self._lease
+        self._ask = self._reserved = self._lease = self._attempt = None
         self.posted_form = {}
         if attempt is not None and lease is None:
             return
@@ -288,8 +288,6 @@ class ShareSpawner(Configurable):
         """The Hub calls this for every look at the user: no I/O."""
         state = super().get_state()
         mine: dict[str, Any] = {}
-        if self.attempt is not None:
-            mine["attempt"] = self.attempt
         if self._lease is not None:
             mine["lease"] = lease_to_json(self._lease)
         if self._accepted:
@@ -302,11 +300,10 @@ class ShareSpawner(Configurable):
         super().load_state(state)
         mine = state.get(_STATE) or {}
         self._accepted = mine.get("accepted") or {}
-        self.attempt = mine.get("attempt")
         if "lease" in mine:
             try:
                 self._lease = lease_from_json(mine["lease"])
             except (ValueError, KeyError, TypeError) as error:
                 self.log.error("%s: saved lease cannot be read: %r", self._log_name, error)
-                # Unknown is not "none": the stop then gives back whatever the server holds.
-                self.attempt = None
+            else:
+                self._attempt = self._lease.id
