@@ -52,7 +52,7 @@ GPUS = 16
 CLIENTS = 64
 PROCESSES = 4
 TARGET = 0.8
-ALONE_TARGET = 0.5
+ALONE_TARGET = 0.8
 
 _INSERT_LEASE = (
     "INSERT INTO leases (id, user_id, user_name, spawner_id, server_name, group_name, "
