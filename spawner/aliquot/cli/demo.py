@@ -67,6 +67,9 @@ def demo(folder: Path, port: int, fresh: bool, check: bool, gpus: str) -> None:
     # A shell starts background jobs with SIGINT ignored, which the Hub and its notebooks would
     # inherit: each stop would then wait until it is asked in another way.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A request to end, as from a closing terminal, stops the Hub too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     folder = folder.expanduser().absolute()
     if fresh or check:
         shutil.rmtree(folder / "hub", ignore_errors=True)
@@ -120,11 +123,11 @@ def _answers(url: str) -> bool:
 def _machine(gpus: str) -> tuple[str, Inventory]:
     """Which source to use, and what it shows."""
     if gpus != "simulated":
-        found = Allocator.from_settings(Settings(gpu_source="nvml")).inventory()
+        found = Allocator.from_settings(Settings(gpu_source="auto")).inventory()
         if isinstance(found, Inventory) and found.gpus:
             return "nvml", found
         if gpus == "nvml":
-            why = "no GPU was found" if isinstance(found, Inventory) else found.why
+            why = " ".join(found.notes) if isinstance(found, Inventory) else found.why
             raise click.ClickException(f"{why} Start with --gpus simulated to look around.")
     found = Allocator.from_settings(Settings(gpu_source="simulated")).inventory()
     if not isinstance(found, Inventory):
