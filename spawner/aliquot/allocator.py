@@ -27,7 +27,7 @@ from aliquot.domain.admission import explain
 from aliquot.domain.availability import Availability, availability
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.judging import Grant, No, Situation, Unreadable, judge
-from aliquot.domain.leases import Lease, LeaseState, Person, Placement, Server
+from aliquot.domain.leases import Lease, Person, Placement, Server
 from aliquot.domain.reconciliation import Corrections, LiveServer, reconcile
 from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
 from aliquot.domain.shares import Share
@@ -112,8 +112,12 @@ class Allocator:
                 log.warning("GPU launches pause: %s", why)
             return Unreadable(why)
 
-    def situation(self, ledger: Ledger, *, max_age_seconds: float | None = None) -> Situation:
-        inventory = self.inventory(max_age_seconds=max_age_seconds)
+    def situation(
+        self, ledger: Ledger, inventory: Inventory | Unreadable | None = None
+    ) -> Situation:
+        """What decisions on this ledger depend on; the inventory as it is known, if not given."""
+        if inventory is None:
+            inventory = self.inventory()
         return Situation(ledger.tree, ledger.books, inventory, ledger.weights)
 
     def availability(
@@ -142,39 +146,25 @@ class Allocator:
         inventory = self.inventory(max_age_seconds=0)
         reservation = Reservation(lease_id, person, server, options, at=self._now())
 
-        def situation(ledger: Ledger) -> Situation:
-            return Situation(ledger.tree, ledger.books, inventory, ledger.weights)
-
         try:
             decision = self.store.reserve(
-                reservation, lambda ledger: judge(ask, person, situation(ledger))
+                reservation, lambda ledger: judge(ask, person, self.situation(ledger, inventory))
             )
             if not isinstance(decision, Grant):
                 # After the transaction: finding remedies takes long enough to hold up others.
-                return explain(decision, ask, person, situation(self.store.ledger()))
+                return explain(
+                    decision, ask, person, self.situation(self.store.ledger(), inventory)
+                )
         except LedgerUnavailable as error:
             return self._ledger_refusal(error)
         assert isinstance(inventory, Inventory)
-        assert decision.group is not None
         try:
             patch = self.bind(decision.placement, inventory)
         except NotBindable as error:
             log.error("lease %s given back: %s", lease_id, error)
             self.release(lease_id, "not_bindable")
             return Refusal(Reason.GPU_STATE_UNREADABLE, {"detail": str(error)}, (WITHOUT_GPU,))
-        lease = Lease(
-            id=lease_id,
-            user_id=person.user_id,
-            user_name=person.name,
-            server=server,
-            group=decision.group,
-            charge=decision.charge,
-            placement=decision.placement,
-            state=LeaseState.RESERVED,
-            reserved_at=reservation.at,
-            options=options,
-        )
-        return Reserved(lease, patch, inventory.simulated)
+        return Reserved(reservation.lease(decision), patch, inventory.simulated)
 
     def bind(self, placement: Placement, inventory: Inventory) -> ProcessPatch:
         return bind_local(placement, inventory, self._settings.mps_pipe_directory)

@@ -109,21 +109,7 @@ class WriteTransaction:
             self.release(stale, "superseded", request.at)
         decision = decide(self.ledger)
         if isinstance(decision, Grant) and decision.placement.pieces:
-            assert decision.group is not None
-            lease = Lease(
-                id=request.lease_id,
-                user_id=request.person.user_id,
-                user_name=request.person.name,
-                server=request.server,
-                group=decision.group,
-                charge=decision.charge,
-                placement=decision.placement,
-                state=LeaseState.RESERVED,
-                reserved_at=request.at,
-                until=request.until,
-                options=request.options,
-            )
-            self.insert(lease, request.person.name, request.at)
+            self.insert(request.lease(decision), request.person.name, request.at)
         return decision
 
     def insert(self, lease: Lease, actor: str, at: datetime) -> None:

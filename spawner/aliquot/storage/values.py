@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from aliquot.domain.books import Books
-from aliquot.domain.leases import Person, Server
+from aliquot.domain.judging import Grant
+from aliquot.domain.leases import Lease, LeaseState, Person, Server
 from aliquot.domain.quota import GroupTree
 from aliquot.domain.shares import Share
 
@@ -39,6 +40,23 @@ class Reservation:
     options: Mapping[str, str]
     at: datetime
     until: datetime | None = None
+
+    def lease(self, grant: Grant) -> Lease:
+        """The lease that a grant with pieces makes of this attempt."""
+        assert grant.group is not None
+        return Lease(
+            id=self.lease_id,
+            user_id=self.person.user_id,
+            user_name=self.person.name,
+            server=self.server,
+            group=grant.group,
+            charge=grant.charge,
+            placement=grant.placement,
+            state=LeaseState.RESERVED,
+            reserved_at=self.at,
+            until=self.until,
+            options=self.options,
+        )
 
 
 @dataclass(frozen=True, slots=True)
