@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from aliquot.bindings.local import NotBindable, bind_local
-from aliquot.bindings.patches import ProcessPatch
+from aliquot.bindings.kubernetes import bind_pod
+from aliquot.bindings.local import bind_local
+from aliquot.bindings.patches import NotBindable, ProcessPatch
 from aliquot.discovery import GpuStateUnreadable, InventorySource, source_for
 from aliquot.discovery.marked_processes import end_marked
 from aliquot.domain.admission import explain
 from aliquot.domain.availability import Availability, availability
-from aliquot.domain.inventory import Inventory
+from aliquot.domain.inventory import KUBERNETES, Inventory
 from aliquot.domain.judging import Grant, No, Situation, Unreadable, judge
-from aliquot.domain.leases import Lease, Person, Placement, Server
+from aliquot.domain.leases import Lease, Person, Server
 from aliquot.domain.reconciliation import Corrections, LiveServer, reconcile
 from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
 from aliquot.domain.shares import Share
@@ -159,15 +160,19 @@ class Allocator:
             return self._ledger_refusal(error)
         assert isinstance(inventory, Inventory)
         try:
-            patch = self.bind(decision.placement, inventory)
+            lease = reservation.lease(decision)
+            patch = self.bind(lease, inventory)
         except NotBindable as error:
             log.error("lease %s given back: %s", lease_id, error)
             self.release(lease_id, "not_bindable")
             return Refusal(Reason.GPU_STATE_UNREADABLE, {"detail": str(error)}, (WITHOUT_GPU,))
-        return Reserved(reservation.lease(decision), patch, inventory.simulated)
+        return Reserved(lease, patch, inventory.simulated)
 
-    def bind(self, placement: Placement, inventory: Inventory) -> ProcessPatch:
-        return bind_local(placement, inventory, self._settings.mps_pipe_directory)
+    def bind(self, lease: Lease, inventory: Inventory) -> ProcessPatch:
+        """The patch of a lease: a PodPatch where the GPUs are a cluster's."""
+        if inventory.source == KUBERNETES:
+            return bind_pod(lease, inventory, self._settings.pod_policy)
+        return bind_local(lease.placement, inventory, self._settings.mps_pipe_directory)
 
     def activate(self, lease_id: str) -> bool:
         """The server answers. Raises LedgerUnavailable; the reconciler then does it later."""

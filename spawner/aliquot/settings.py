@@ -18,6 +18,9 @@ from pathlib import Path
 from traitlets import Bool, Enum, Float, Unicode
 from traitlets.config import Config, Configurable
 
+from aliquot.bindings.pods import PodPolicy
+from aliquot.domain.engines import Engine
+
 ENVIRONMENT = "ALIQUOT_SETTINGS"
 
 
@@ -33,6 +36,17 @@ class Settings:
     database_wait_seconds: float = 5.0
     inventory_max_age_seconds: float = 2.0
     service_url: str = ""
+    binding: str = "auto"
+    strict_compute: bool = False
+    hami_scheduler: str = PodPolicy.hami_scheduler
+    kai_scheduler: str = PodPolicy.kai_scheduler
+    kai_queue: str = PodPolicy.kai_queue
+    kai_priority_class: str = PodPolicy.kai_priority_class
+
+    @property
+    def pod_policy(self) -> PodPolicy:
+        names = PodPolicy.__dataclass_fields__
+        return PodPolicy(**{name: getattr(self, name) for name in names})
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -58,7 +72,7 @@ class Aliquot(Configurable):
     ).tag(config=True)
 
     gpu_source = Enum(
-        ["auto", "nvml", "simulated"],
+        ["auto", "nvml", "simulated", "kubernetes"],
         "auto",
         help="""
         Where the inventory of GPUs comes from.
@@ -66,6 +80,8 @@ class Aliquot(Configurable):
         ``nvml`` asks NVIDIA's driver on this machine. ``simulated`` reads a file that
         describes a machine that does not exist; every page says so. ``auto`` is ``nvml``; a
         machine without a driver then has no GPUs, and notebooks start without.
+        ``kubernetes`` watches the nodes and pods of the cluster that the hub runs in, or that
+        ``KUBECONFIG`` names.
         """,
     ).tag(config=True)
 
@@ -121,6 +137,47 @@ class Aliquot(Configurable):
         help="""
         Where notebooks reach Aliquot's Hub service, up to its prefix. ``setup_aliquot`` sets
         it; empty means that there is no service, and receipts stay in the notebook.
+        """,
+    ).tag(config=True)
+
+    binding = Enum(
+        ["auto", *(engine.value for engine in Engine if engine is not Engine.LOCAL)],
+        "auto",
+        help="""
+        Which engines of the cluster may be used. ``auto`` takes what each node offers;
+        the name of one engine leaves the nodes of all others alone.
+        """,
+    ).tag(config=True)
+
+    strict_compute = Bool(
+        False,
+        help="""
+        Hold blocks under HAMi to their part of compute also while nobody else computes on the
+        GPU. Off, a lone notebook may use all of it, as HAMi does by itself.
+        """,
+    ).tag(config=True)
+
+    hami_scheduler = Unicode(
+        Settings.hami_scheduler, help="The scheduler that HAMi's chart installs."
+    ).tag(config=True)
+
+    kai_scheduler = Unicode(
+        Settings.kai_scheduler, help="The scheduler that KAI's chart installs."
+    ).tag(config=True)
+
+    kai_queue = Unicode(
+        Settings.kai_queue,
+        help="""
+        The KAI queue of a pod; ``{group}`` stands for the resource group that pays. It must
+        be a leaf queue, and one that exists.
+        """,
+    ).tag(config=True)
+
+    kai_priority_class = Unicode(
+        Settings.kai_priority_class,
+        help="""
+        The priority class of pods that KAI schedules. ``build`` is not preempted; with
+        another, KAI may end notebooks without a warning.
         """,
     ).tag(config=True)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aliquot.bindings.local import NotBindable, bind_local
-from aliquot.bindings.patches import Strength
+from aliquot.bindings.local import bind_local
+from aliquot.bindings.patches import NotBindable, Strength
 from aliquot.domain.inventory import BlocksBy, Inventory
 from aliquot.domain.leases import Placement
 from aliquot.domain.placement import place

@@ -41,6 +41,7 @@ def test_mig_instances_are_read_with_what_they_cost(read):
         "memory_slices": 1,
         "memory_mib": 9856,
         "start": None,
+        "offered_as": "",
     }
 
 

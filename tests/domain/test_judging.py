@@ -9,6 +9,7 @@ import pytest
 from aliquot.domain.admission import decide
 from aliquot.domain.asks import read_ask
 from aliquot.domain.currency import Cost, cost_of_blocks
+from aliquot.domain.engines import Engine
 from aliquot.domain.judging import (
     Decision,
     Grant,
@@ -104,6 +105,14 @@ CASES: list[tuple[Reason, Ask, object, Situation, str]] = [
         ADA,
         situation(WHOLE_ONLY, FREE),
         "30 blocks refused: parts of a GPU in blocks need CUDA MPS, and no GPU here has it.",
+    ),
+    (
+        Reason.MIXED_NOT_OFFERED,
+        Ask(Blocks(110)),
+        ADA,
+        situation(machine(*(replace(blocks_gpu(n), engine=Engine.HAMI) for n in range(2))), FREE),
+        "110 blocks refused: parts of several GPUs cannot be mixed with whole ones here: "
+        "whole GPUs come as 100 blocks or 200 blocks, a part as at most 99 blocks.",
     ),
     (
         Reason.NOTHING_ISOLATED,

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from aliquot.domain.books import Books
 from aliquot.domain.currency import NOTHING, ONE_GPU, cost_of_blocks
-from aliquot.domain.inventory import BlocksBy, Gpu, Inventory
+from aliquot.domain.engines import Engine
+from aliquot.domain.inventory import BlocksBy, Gpu, HeldPiece, Inventory
 from aliquot.domain.leases import Lease, Piece, Placement
 from aliquot.domain.placement import NoRoom, place
 from aliquot.domain.quota import ALL_KINDS, GroupTree
@@ -332,3 +333,71 @@ class Days(RuleBasedStateMachine):
 
 Days.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestDays = Days.TestCase
+
+
+def test_what_others_hold_in_the_world_is_not_given_and_an_own_pod_counts_once():
+    gpu = blocks_gpu(0)
+    held = (
+        HeldPiece(gpu.uuid, "other/notebook", blocks=30),
+        HeldPiece(gpu.uuid, "hub/jupyter-ada", blocks=20, lease_id=f"{7:032x}"),
+    )
+    inventory = replace(machine(gpu), held=held)
+    unknown = NOBODY
+    mine = place(Blocks(20), machine(gpu), unknown)
+    assert isinstance(mine, Placement)
+    known = unknown.with_lease(lease_of(mine, someone("ada"), "vision", 7))
+
+    assert place(Blocks(51), inventory, unknown) == NoRoom(free_blocks=50, largest_blocks=50)
+    assert place(Blocks(51), inventory, known) == NoRoom(free_blocks=50, largest_blocks=50)
+    assert isinstance(place(Blocks(50), inventory, known), Placement)
+    assert isinstance(place(Blocks(100), inventory.emptied, unknown), Placement)
+
+
+def test_a_slice_that_a_foreign_pod_holds_is_not_given():
+    gpu = mig_gpu(0, *SEVEN_SMALL)
+    taken = tuple(HeldPiece(gpu.uuid, "other/job", mig_uuid=d.uuid) for d in gpu.mig_devices[:6])
+    inventory = replace(machine(gpu), held=taken)
+    placed = place(Slice("1g.10gb"), inventory, NOBODY)
+
+    assert isinstance(placed, Placement)
+    assert placed.pieces[0].mig_uuid == gpu.mig_devices[6].uuid
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 25), (25, 25), (26, None), (100, None)])
+def test_a_gpu_in_equal_replicas_gives_one_and_charges_for_all_of_it(asked, given):
+    gpu = replace(blocks_gpu(0, blocks_by=BlocksBy.TIME_SLICING, max_sharers=4), replica_blocks=25)
+    placed = place(Blocks(asked), machine(gpu), NOBODY)
+
+    if given is None:
+        assert placed == NoRoom(free_blocks=25, largest_blocks=25)
+    else:
+        assert isinstance(placed, Placement)
+        assert [piece.blocks for piece in placed.pieces] == [given]
+        assert placed.cost == cost_of_blocks(given)
+
+
+@pytest.mark.parametrize("engine", Engine)
+def test_a_part_joins_whole_gpus_only_where_the_engine_can_say_so(engine):
+    inventory = machine(*(replace(blocks_gpu(n), engine=engine) for n in range(4)))
+    books = NOBODY
+
+    assert isinstance(place(Blocks(310), inventory, books), Placement) == engine.combines
+    assert isinstance(place(Blocks(400), inventory, books), Placement)
+
+
+def test_instances_that_an_engine_can_make_exclude_those_they_overlap():
+    possible = [("3g.40gb", 0), ("3g.40gb", 4), *((("1g.10gb", start)) for start in range(7))]
+    gpu = replace(mig_gpu(0, *possible), makes_instances=True)
+    devices = tuple(
+        replace(device, uuid=f"{device.profile}@{device.start}") for device in gpu.mig_devices
+    )
+    gpu = replace(gpu, mig_devices=devices)
+    big = (HeldPiece(gpu.uuid, "other/job", mig_uuid="3g.40gb@0"),)
+    inventory = replace(machine(gpu), held=big)
+    books = NOBODY
+
+    small = place(Slice("1g.10gb"), inventory, books)
+    assert isinstance(small, Placement)
+    assert small.pieces[0].mig_uuid == "1g.10gb@4"
+    full = replace(inventory, held=(*big, HeldPiece(gpu.uuid, "other/job", mig_uuid="1g.10gb@5")))
+    assert place(Slice("3g.40gb"), full, books) == NoRoom(free_slices=0, all_slices=2)

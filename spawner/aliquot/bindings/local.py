@@ -5,15 +5,10 @@ from __future__ import annotations
 from aliquot.bindings.local_devices import BindWhole, bind_nothing, bind_slice
 from aliquot.bindings.local_mps import BindMps
 from aliquot.bindings.local_unenforced import bind_advisory, bind_simulated
-from aliquot.bindings.patches import ProcessBinding, ProcessPatch
+from aliquot.bindings.patches import NotBindable, ProcessBinding, ProcessPatch
 from aliquot.domain.inventory import BlocksBy, Inventory
 from aliquot.domain.leases import Piece, Placement
 from aliquot.domain.shares import Kind
-
-
-class NotBindable(Exception):
-    """The machine changed between the decision and the binding. The text is a sentence for
-    the admin; the allocator gives the lease back and tells the user to try again."""
 
 
 def bind_local(placement: Placement, inventory: Inventory, mps_pipe_directory: str) -> ProcessPatch:

@@ -14,6 +14,11 @@ from typing import Protocol
 from aliquot.domain.leases import Placement
 
 
+class NotBindable(Exception):
+    """The GPUs changed between the decision and the binding. The text is a sentence for
+    the admin; the allocator gives the lease back and tells the user to try again."""
+
+
 class Strength(StrEnum):
     HARDWARE = "hardware"
     SOFT = "soft"
@@ -22,7 +27,8 @@ class Strength(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """``by`` is who enforces: mig, driver, mps, advisory or simulated."""
+    """``by`` is who enforces: mig, driver, mps, hami, or who only counts: advisory, kai, shares
+    (NVIDIA's DRA driver), time_slicing, simulated."""
 
     memory: Strength
     compute: Strength

@@ -27,6 +27,12 @@ class GpuUse:
     def is_free(self) -> bool:
         return not self.blocks and not self.mig_uuids
 
+    def with_held(self, blocks: int, mig_uuid: str | None) -> GpuUse:
+        """The use with one more holder, of blocks or of a MIG instance."""
+        if mig_uuid is None:
+            return GpuUse(self.blocks + blocks, self.sharers + 1, self.mig_uuids)
+        return GpuUse(self.blocks, self.sharers, self.mig_uuids | {mig_uuid})
+
 
 _UNUSED = GpuUse()
 
@@ -57,6 +63,9 @@ class Books:
 
     def use_of(self, gpu_uuid: str) -> GpuUse:
         return self._by_gpu.get(gpu_uuid, _UNUSED)
+
+    def has_open(self, lease_id: str | None) -> bool:
+        return lease_id in self._leases
 
     def without(self, lease_ids: Collection[str]) -> Books:
         """The books as if these leases had been released."""

@@ -8,26 +8,41 @@ A *slot* is 1/4, 1/8 or 1/12 of a GPU's memory; MIG instances begin at fixed slo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
 from aliquot.domain.currency import Cost, cost_of_slice
+from aliquot.domain.engines import Engine
+
+# The source of an inventory whose GPUs are bound to pods.
+KUBERNETES = "kubernetes"
 
 
 class BlocksBy(StrEnum):
-    """Who holds a blocks share to its size on a GPU."""
+    """Who holds a blocks share to its size on a GPU.
+
+    KAI, NVIDIA's consumable shares (DRA) and time-slicing count only: they hold nobody.
+    """
 
     MPS = "mps"
     ADVISORY = "advisory"
     SIMULATED = "simulated"
+    HAMI = "hami"
+    KAI = "kai"
+    SHARES = "shares"
+    TIME_SLICING = "time_slicing"
 
 
 @dataclass(frozen=True, slots=True)
 class MigDevice:
-    """A MIG instance that exists. ``start`` is its first memory slot, None when unknown
-    (NVML tells placements to root only)."""
+    """A MIG instance that exists, or that its engine can make.
+
+    ``start`` is its first memory slot, None when unknown (NVML tells placements to root only,
+    a device plugin to nobody). ``offered_as`` is what a pod asks for to get it: a resource's
+    or a device class's name.
+    """
 
     uuid: str
     profile: str
@@ -35,6 +50,7 @@ class MigDevice:
     memory_slices: int
     memory_mib: int
     start: int | None = None
+    offered_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,13 @@ class Gpu:
     ``blocks_by`` is None when the GPU cannot be given out in blocks; ``max_sharers`` the
     number of notebooks that the enforcer can serve at once on it (MPS: the driver's client
     limit), None for no limit.
+
+    ``uuid`` is the driver's, or a name that is unique in the cluster where an engine tells
+    none. ``offered_as`` is what a pod asks for to get a part of it or the whole: a resource's
+    or a device class's name. ``replica_blocks`` is set where the GPU is handed out in equal
+    replicas: a share takes one, and pays for it. ``makes_instances`` says that the engine cuts
+    MIG instances on demand: ``mig_devices`` are then those that it can make, each with its
+    start, and two that overlap exclude each other.
     """
 
     uuid: str
@@ -59,6 +82,10 @@ class Gpu:
     memory_slots: int = 8
     blocks_by: BlocksBy | None = None
     max_sharers: int | None = None
+    engine: Engine = Engine.LOCAL
+    offered_as: str = ""
+    replica_blocks: int | None = None
+    makes_instances: bool = False
 
     def cost_of(self, device: MigDevice) -> Cost:
         return cost_of_slice(
@@ -74,11 +101,27 @@ class Gpu:
         return -(-mib * 100 // self.memory_mib)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldPiece:
+    """A part of a GPU that is taken in the world, whatever the books say.
+
+    By a pod, ours or not, or because its node takes nobody now (all 100 blocks). ``lease_id``
+    is the lease that an own pod carries: while it is open in the books it counts there, and
+    here only when the books do not know it. ``holder`` names it for an admin.
+    """
+
+    gpu_uuid: str
+    holder: str
+    blocks: int = 0
+    mig_uuid: str | None = None
+    lease_id: str | None = None
+
+
 @dataclass(frozen=True)
 class Inventory:
     """All GPUs that the source sees, in a fixed order (node, index).
 
-    ``source`` is ``nvml``, ``simulated`` or an engine's name; ``notes`` are sentences for
+    ``source`` is ``nvml``, ``simulated`` or ``kubernetes``; ``notes`` are sentences for
     the admin about what was seen and cannot be used, each with what to do.
     """
 
@@ -88,6 +131,7 @@ class Inventory:
     simulated: bool = False
     driver_version: str | None = None
     notes: tuple[str, ...] = field(default=())
+    held: tuple[HeldPiece, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if self.read_at.tzinfo is None:
@@ -98,6 +142,19 @@ class Inventory:
     @cached_property
     def by_uuid(self) -> dict[str, Gpu]:
         return {gpu.uuid: gpu for gpu in self.gpus}
+
+    @cached_property
+    def held_on(self) -> dict[str, tuple[HeldPiece, ...]]:
+        """What is held in the world, by the GPU's UUID."""
+        on: dict[str, list[HeldPiece]] = {}
+        for piece in self.held:
+            on.setdefault(piece.gpu_uuid, []).append(piece)
+        return {uuid: tuple(pieces) for uuid, pieces in on.items()}
+
+    @cached_property
+    def emptied(self) -> Inventory:
+        """The same GPUs with nobody on them: what could ever be given."""
+        return replace(self, held=()) if self.held else self
 
     @cached_property
     def order(self) -> dict[str, int]:

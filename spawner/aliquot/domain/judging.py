@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aliquot.domain.books import Books
-from aliquot.domain.currency import NOTHING, Cost
+from aliquot.domain.currency import BLOCKS_PER_GPU, NOTHING, Cost
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.leases import Person, Placement
 from aliquot.domain.placement import NoRoom, place
@@ -139,15 +139,15 @@ def _judge_in(
     kinds = frozenset.intersection(
         ALL_KINDS, *(situation.tree.groups[name].quota.kinds for name in path)
     )
-    place_on = partial(place, ask.share, inventory, model=ask.model, isolated=ask.isolated)
-    found = place_on(situation.books, kinds=kinds)
+    place_on = partial(place, ask.share, model=ask.model, isolated=ask.isolated)
+    found = place_on(inventory, situation.books, kinds=kinds)
     if isinstance(found, Placement):
         ideal = found
     else:
         nobody = Books((), situation.tree)
-        ideal = place_on(nobody, kinds=kinds)
+        ideal = place_on(inventory.emptied, nobody, kinds=kinds)
         if isinstance(ideal, NoRoom):
-            may_else = isinstance(place_on(nobody), Placement)
+            may_else = isinstance(place_on(inventory.emptied, nobody), Placement)
             return _kind_refused(group, kinds) if may_else else _never(ask, inventory, ideal)
     charge = situation.charge_for(ideal)
     over = _over_a_limit(ideal, charge, person, path, situation)
@@ -232,6 +232,12 @@ def _never(ask: Ask, inventory: Inventory, ideal: NoRoom) -> Refusal:
         not isinstance(share, Blocks) or share.rest
     ):
         return Refusal(Reason.BLOCKS_NOT_OFFERED, {"asked": str(share)})
+    if isinstance(share, Blocks) and share.count < ideal.largest_blocks:
+        wholes = share.whole_gpus * BLOCKS_PER_GPU
+        return Refusal(
+            Reason.MIXED_NOT_OFFERED,
+            {"asked": str(share), "below_blocks": wholes, "above_blocks": wholes + BLOCKS_PER_GPU},
+        )
     return Refusal(Reason.TOO_LARGE, {"asked": str(share), "largest_blocks": ideal.largest_blocks})
 
 

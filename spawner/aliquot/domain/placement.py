@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-from aliquot.domain.books import Books
+from aliquot.domain.books import Books, GpuUse
 from aliquot.domain.currency import BLOCKS_PER_GPU, ONE_GPU, cost_of_blocks
 from aliquot.domain.inventory import Gpu, Inventory, MigDevice
 from aliquot.domain.leases import Piece, Placement
+from aliquot.domain.mig_geometry import Placed, geometries
 from aliquot.domain.shares import ALL_KINDS, Blocks, CpuOnly, Kind, Memory, Share, Slice
 
 
@@ -74,6 +75,14 @@ class _Room:
     model: str | None
     kinds: frozenset[Kind]
 
+    def use_of(self, gpu: Gpu) -> GpuUse:
+        """What is given out of a GPU: by the books, and in the world beside them."""
+        use = self.books.use_of(gpu.uuid)
+        for held in self.inventory.held_on.get(gpu.uuid, ()):
+            if not self.books.has_open(held.lease_id):
+                use = use.with_held(held.blocks, held.mig_uuid)
+        return use
+
     def pools(self) -> Iterator[tuple[Gpu, ...]]:
         for pool in self.inventory.pools:
             if self.model in (None, pool[0].model):
@@ -86,16 +95,20 @@ class _Room:
         parts: list[tuple[int, Gpu]] = []
         blocks_allowed = Kind.BLOCKS in self.kinds
         for gpu in pool:
-            use = self.books.use_of(gpu.uuid)
+            use = self.use_of(gpu)
             if use.mig_uuids:
                 # Out of MIG mode since these were leased: nothing is sold twice meanwhile.
                 continue
-            if use.is_free:
+            if use.is_free and gpu.replica_blocks is None:
                 free.append(gpu)
             if not blocks_allowed or gpu.blocks_by is None or use.blocks >= BLOCKS_PER_GPU:
                 continue
             if gpu.max_sharers is None or use.sharers < gpu.max_sharers:
-                parts.append((BLOCKS_PER_GPU - use.blocks, gpu))
+                left = BLOCKS_PER_GPU - use.blocks
+                if gpu.replica_blocks is None:
+                    parts.append((left, gpu))
+                elif left >= gpu.replica_blocks:
+                    parts.append((gpu.replica_blocks, gpu))
         return free, parts
 
 
@@ -109,6 +122,8 @@ def _place_blocks(
         wholes, rest = divmod(wanted, BLOCKS_PER_GPU)
         if rest and isolated:
             wholes, rest = wholes + 1, 0
+        if wholes and rest and not pool[0].engine.combines:
+            continue
         if wholes > len(pool) or (wholes and Kind.WHOLE not in room.kinds):
             continue
         free, parts = room.free_in(pool)
@@ -120,6 +135,7 @@ def _place_blocks(
             if not fitting:
                 continue
             left, _, host = min(fitting, key=lambda entry: entry[:2])
+            rest = host.replica_blocks or rest
         chosen = [gpu for gpu in free if gpu is not host][:wholes]
         if len(chosen) < wholes:
             continue
@@ -145,7 +161,9 @@ def _no_blocks(room: _Room, isolated: bool) -> NoRoom:
             wholes = 0
             rests = [min(blocks, BLOCKS_PER_GPU - 1) for blocks, _ in parts]
         total += wholes + sum(rests)
-        largest = max(largest, wholes + max(rests, default=0))
+        part = max(rests, default=0)
+        together = wholes + part if pool[0].engine.combines else max(wholes, part)
+        largest = max(largest, together)
     return NoRoom(free_blocks=total, largest_blocks=largest)
 
 
@@ -178,9 +196,11 @@ def _place_slice(room: _Room, wanted: Callable[[Gpu, MigDevice], bool]) -> Place
             continue
         devices = [device for device in gpu.mig_devices if wanted(gpu, device)]
         found += len(devices)
-        use = room.books.use_of(gpu.uuid)
+        use = room.use_of(gpu)
         # Into MIG mode since its blocks were leased: nothing is sold twice meanwhile.
         free = [] if use.blocks else [d for d in devices if d.uuid not in use.mig_uuids]
+        if gpu.makes_instances:
+            free = _makeable(gpu, free, use)
         if not free:
             continue
         free_count += len(free)
@@ -195,6 +215,18 @@ def _place_slice(room: _Room, wanted: Callable[[Gpu, MigDevice], bool]) -> Place
     if best is None:
         return NoRoom(free_slices=free_count, all_slices=found)
     return Placement((_slice_piece(best[1], best[2]),))
+
+
+def _makeable(gpu: Gpu, wanted: list[MigDevice], use: GpuUse) -> list[MigDevice]:
+    """Those of the wanted instances that can stand beside the ones in use."""
+    geometry = geometries()[gpu.model]
+
+    def placed(device: MigDevice) -> Placed:
+        assert device.start is not None
+        return Placed(device.profile, device.start)
+
+    standing = [placed(device) for device in gpu.mig_devices if device.uuid in use.mig_uuids]
+    return [d for d in wanted if geometry.why_illegal([*standing, placed(d)]) is None]
 
 
 def _place_isolated_blocks(room: _Room, count: int) -> Placement | NoRoom:

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_PROFILE = "unknown_profile"
     BLOCKS_NOT_OFFERED = "blocks_not_offered"
+    MIXED_NOT_OFFERED = "mixed_not_offered"
     NOTHING_ISOLATED = "nothing_isolated"
     KIND_NOT_ALLOWED = "kind_not_allowed"
     TOO_LARGE = "too_large"

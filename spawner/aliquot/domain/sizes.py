@@ -90,7 +90,7 @@ def verdict(ask: Ask, person: Person, situation: Situation) -> Verdict:
     if isinstance(inventory, Unreadable):
         return Verdict(ask, decision, None)
     nobody = Books((), situation.tree)
-    ideal = place(ask.share, inventory, nobody, model=ask.model, isolated=ask.isolated)
+    ideal = place(ask.share, inventory.emptied, nobody, model=ask.model, isolated=ask.isolated)
     return Verdict(ask, decision, ideal if isinstance(ideal, Placement) else None)
 
 

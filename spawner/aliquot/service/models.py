@@ -19,7 +19,19 @@ from aliquot.domain.sizes import State
 Utc = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 LEASE_ID_PATTERN = "^[0-9a-f]{32}$"
 LeaseId = Annotated[str, StringConstraints(pattern=LEASE_ID_PATTERN)]
-EnforcedBy = Literal["mig", "mps", "driver", "advisory", "simulated", "none"]
+# Who holds a notebook to its piece; "kai", "shares", "time_slicing" and "advisory" only count.
+EnforcedBy = Literal[
+    "mig",
+    "mps",
+    "driver",
+    "hami",
+    "kai",
+    "shares",
+    "time_slicing",
+    "advisory",
+    "simulated",
+    "none",
+]
 MAX_NAME = 255
 MAX_RECEIPT_BYTES = 32 * 1024
 

@@ -189,9 +189,17 @@ def _isolation_key(piece: Piece, inventory: Inventory) -> str:
         return "isolation.whole"
     gpu = inventory.by_uuid.get(piece.gpu_uuid)
     by = None if gpu is None else gpu.blocks_by
-    if by is BlocksBy.SIMULATED:
-        return "picker.isolation.shared"
-    return "isolation.mps" if by is BlocksBy.MPS else "isolation.advisory"
+    match by:
+        case BlocksBy.SIMULATED:
+            return "picker.isolation.shared"
+        case BlocksBy.MPS:
+            return "isolation.mps"
+        case BlocksBy.HAMI:
+            return "isolation.hami"
+        case BlocksBy.KAI | BlocksBy.SHARES | BlocksBy.TIME_SLICING:
+            return "isolation.counted"
+        case _:
+            return "isolation.advisory"
 
 
 def _charge_words(verdict: Verdict, groups: tuple[GroupBalance, ...], language: str) -> str:
