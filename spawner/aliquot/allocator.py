@@ -28,7 +28,7 @@ from aliquot.domain.admission import explain
 from aliquot.domain.availability import Availability, availability
 from aliquot.domain.inventory import KUBERNETES, Inventory
 from aliquot.domain.judging import Grant, No, Situation, Unreadable, judge
-from aliquot.domain.leases import Lease, Person, Server
+from aliquot.domain.leases import Lease, Person, Placement, Server
 from aliquot.domain.reconciliation import Corrections, LiveServer, reconcile
 from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
 from aliquot.domain.shares import Share
@@ -177,6 +177,21 @@ class Allocator:
     def activate(self, lease_id: str) -> bool:
         """The server answers. Raises LedgerUnavailable; the reconciler then does it later."""
         return self.store.activate(lease_id, self._now())
+
+    def granted(self, lease_id: str, placement: Placement) -> Lease | None:
+        """Write what an engine really gave; the lease as it is then, for its server to carry,
+        or None when it is not open any more. Raises LedgerUnavailable."""
+        store = self.store
+        if not store.put_granted(lease_id, placement, self._now()):
+            return None
+        if (event := store.differing_grants().get(lease_id)) is not None:
+            log.warning(
+                "lease %s: the engine gave %s, the ledger had placed %s",
+                lease_id,
+                event.after["share"],
+                event.before["share"],
+            )
+        return store.lease(lease_id)
 
     def release(self, lease_id: str, why: str) -> bool:
         """Give a lease back; False when it was not open. Raises LedgerUnavailable, and the

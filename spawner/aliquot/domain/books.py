@@ -46,6 +46,9 @@ class Books:
         self._by_group: dict[str, Cost] = {}
         self._by_person: dict[tuple[str, int], Cost] = {}
         self._by_gpu: dict[str, GpuUse] = {}
+        # MIG instances that more than one lease names, with how many more: two pods that an
+        # engine has swapped do, while only one of them has been read back.
+        self._named_again: dict[str, int] = {}
         for lease in leases:
             if lease.is_open:
                 self._enter(lease)
@@ -94,6 +97,7 @@ class Books:
         books._by_group = self._by_group.copy()
         books._by_person = self._by_person.copy()
         books._by_gpu = self._by_gpu.copy()
+        books._named_again = self._named_again.copy()
         return books
 
     def _count(self, lease: Lease, sign: int) -> None:
@@ -108,7 +112,13 @@ class Books:
             if piece.mig_uuid is None:
                 use = GpuUse(use.blocks + sign * piece.blocks, use.sharers + sign, use.mig_uuids)
             elif sign > 0:
+                if piece.mig_uuid in use.mig_uuids:
+                    again = self._named_again.get(piece.mig_uuid, 0)
+                    self._named_again[piece.mig_uuid] = again + 1
                 use = GpuUse(use.blocks, use.sharers, use.mig_uuids | {piece.mig_uuid})
+            elif again := self._named_again.pop(piece.mig_uuid, 0):
+                if again > 1:
+                    self._named_again[piece.mig_uuid] = again - 1
             else:
                 use = GpuUse(use.blocks, use.sharers, use.mig_uuids - {piece.mig_uuid})
             self._by_gpu[piece.gpu_uuid] = use

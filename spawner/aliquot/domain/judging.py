@@ -41,10 +41,7 @@ class Situation:
 
     def charge_for(self, placement: Placement) -> Cost:
         """The placement's cost times its models' weights."""
-        return sum(
-            (piece.cost * self.weights.get(piece.gpu_model, 1) for piece in placement.pieces),
-            NOTHING,
-        )
+        return placement.charge(self.weights)
 
     def with_books(self, books: Books) -> Situation:
         return replace(self, books=books)

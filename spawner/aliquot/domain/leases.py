@@ -81,6 +81,11 @@ class Placement:
         """Unweighted: parts of physical GPUs."""
         return sum((piece.cost for piece in self.pieces), NOTHING)
 
+    def charge(self, weights: Mapping[str, int]) -> Cost:
+        """The cost times its models' weights, 1 where none is named: what quotas count."""
+        costs = (piece.cost * weights.get(piece.gpu_model, 1) for piece in self.pieces)
+        return sum(costs, NOTHING)
+
     @property
     def memory_mib(self) -> int:
         return sum(piece.memory_mib for piece in self.pieces)

@@ -65,6 +65,12 @@ def lease_summary(lease: Lease) -> dict[str, Any]:
     }
 
 
+def grant_summary(lease: Lease) -> dict[str, Any]:
+    """What an event keeps of one side of a grant: the devices are what it is about."""
+    pieces = [piece.to_json() for piece in lease.placement.pieces]
+    return {**lease_summary(lease), "pieces": pieces}
+
+
 def group_to_row(group: ResourceGroup) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": group.name,

@@ -24,8 +24,9 @@ from typing import Any, NoReturn
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import URL
 
+from aliquot.domain.grants import settle
 from aliquot.domain.judging import Decision
-from aliquot.domain.leases import Lease, LeaseState
+from aliquot.domain.leases import Lease, LeaseState, Placement
 from aliquot.domain.quota import ResourceGroup
 from aliquot.domain.shares import CpuOnly, read_share
 from aliquot.storage import errors, schema
@@ -41,6 +42,8 @@ from aliquot.storage.rows import (
     weight_rows_of,
 )
 from aliquot.storage.tables import (
+    DIFFERS,
+    IS_OPEN,
     events,
     leases,
     ledger_state,
@@ -119,6 +122,19 @@ class Store:
             return lease is not None
 
         return self._together(activate)
+
+    def put_granted(self, lease_id: str, granted: Placement, at: datetime) -> bool:
+        """What the engine really gave: the pieces become those, the charge as ``grants`` has
+        it. False when the lease is not open; safe to repeat."""
+
+        def put(write: WriteTransaction) -> bool:
+            lease = write.open_by_id(lease_id)
+            settled = lease and settle(lease, granted, write.ledger.weights)
+            if lease is not None and settled is not None:
+                write.put_granted(lease, settled, at)
+            return lease is not None
+
+        return self._together(put)
 
     def release(self, lease_id: str, why: str, at: datetime) -> bool:
         """Give a lease back. False when it was not open, so it is safe to repeat."""
@@ -258,6 +274,14 @@ class Store:
         query = events.select().where(events.c.id > after).order_by(events.c.id).limit(limit)
         with self._read() as connection:
             return [event_from_row(row) for row in connection.execute(query)]
+
+    def differing_grants(self) -> dict[str, Event]:
+        """By lease, of those that are open: the last event in which an engine gave another
+        amount than the books had. ``before`` and ``after`` are the two sides."""
+        is_open = select(leases.c.id).where(IS_OPEN)
+        query = events.select().where(DIFFERS, events.c.object.in_(is_open)).order_by(events.c.id)
+        with self._read() as connection:
+            return {row.object: event_from_row(row) for row in connection.execute(query)}
 
     def check(self) -> None:
         """Raise LedgerUnavailable when the ledger cannot be read or its write lock not had."""

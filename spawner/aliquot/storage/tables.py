@@ -159,6 +159,9 @@ leases = Table(
     Index("leases_by_user", "user_id", "reserved_at"),
 )
 
+# Literal for the same reason.
+DIFFERS = text("kind = 'lease.granted' AND why = 'costs_differ'")
+
 events = Table(
     "events",
     metadata,
@@ -170,6 +173,7 @@ events = Table(
     Column("before", Json),
     Column("after", Json),
     Column("why", Text, nullable=False),
+    Index("events_of_differing_grants", "object", sqlite_where=DIFFERS, postgresql_where=DIFFERS),
     # Numbers of lost events are never given again, so that ``after`` can be a bookmark.
     sqlite_autoincrement=True,
 )

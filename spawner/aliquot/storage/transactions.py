@@ -14,13 +14,20 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from aliquot.domain.books import Books
+from aliquot.domain.grants import Settled
 from aliquot.domain.judging import Decision, Grant
 from aliquot.domain.leases import Lease, LeaseState
 from aliquot.domain.quota import GroupTree
 from aliquot.domain.shares import read_share
 from aliquot.storage.connections import Writer
 from aliquot.storage.prepared import LedgerStatements
-from aliquot.storage.rows import group_from_row, lease_from_row, lease_summary, lease_to_row
+from aliquot.storage.rows import (
+    grant_summary,
+    group_from_row,
+    lease_from_row,
+    lease_summary,
+    lease_to_row,
+)
 from aliquot.storage.tables import (
     IS_OPEN,
     leases,
@@ -143,6 +150,22 @@ class WriteTransaction:
         self.event(at, HUB, "lease.activated", lease.id, before, after, "server_answers")
         self._count(1, self.ledger.books.without([lease.id]).with_lease(active))
         self._changed[lease.server.spawner_id] = active
+
+    def put_granted(self, lease: Lease, settled: Settled, at: datetime) -> None:
+        now = settled.lease
+        pieces = [piece.to_json() for piece in now.placement.pieces]
+        values = {
+            "pieces": pieces,
+            "charge_compute": now.charge.compute,
+            "charge_memory": now.charge.memory,
+        }
+        mine = leases.update().where(leases.c.id == lease.id)
+        self.connection.execute(mine.values(values))
+        why = "costs_differ" if settled.costs_differ else "same_cost"
+        before, after = grant_summary(lease), grant_summary(now)
+        self.event(at, HUB, "lease.granted", lease.id, before, after, why)
+        self._count(1, self.ledger.books.without([lease.id]).with_lease(now))
+        self._changed[lease.server.spawner_id] = now
 
     def release(self, lease: Lease, why: str, at: datetime) -> None:
         self._statements.release.run(

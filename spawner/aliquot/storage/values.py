@@ -63,7 +63,7 @@ class Reservation:
 class Event:
     """An entry of the audit: who did what to which object. Never changed, never removed.
 
-    ``kind`` is ``lease.reserved``, ``lease.activated``, ``lease.released``,
+    ``kind`` is ``lease.reserved``, ``lease.activated``, ``lease.granted``, ``lease.released``,
     ``lease.readopted``, ``groups.saved`` or ``presets.saved``; ``object`` the lease's id, or
     ``groups``, ``presets``. ``before`` is None for what did not exist.
     """
