@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench hub-suite screenshots gpu-check lock clean
+.PHONY: help setup demo test lint bench cluster hub-suite screenshots gpu-check lock clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ lint: setup ## ruff, pyright, import contracts, tsc
 
 bench: setup ## Measure what the speed promises say, as ratios in one run
 	@$(BIN)/python -m bench $(ARGS)
+
+cluster: setup ## Run a real Kubernetes control plane on loopback; prints its kubeconfig
+	@exec $(BIN)/python -m tests.cluster $(ARGS)
 
 hub-suite: setup ## JupyterHub's own tests, stock and with our spawner; ONLY=test_spawner narrows
 	@$(BIN)/python -m tests.hub_suite $(if $(ONLY),--only $(ONLY)) $(if $(STOCK),--stock $(STOCK)) $(ARGS)

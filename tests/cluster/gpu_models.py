@@ -14,7 +14,6 @@ import uuid
 from dataclasses import dataclass
 from typing import NamedTuple
 
-
 # Instances of one GPU in MIG mode, in the order of their first slots: (profile, first slot).
 Layout = tuple[tuple[str, int], ...]
 

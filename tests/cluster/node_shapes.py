@@ -37,6 +37,7 @@ from tests.cluster.gpu_models import (
     gpu_uuid,
 )
 
+
 class Kind(StrEnum):
     """Who hands out the GPUs of a node, and how."""
 
