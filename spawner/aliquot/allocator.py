@@ -23,15 +23,16 @@ from aliquot.bindings.kubernetes import bind_pod
 from aliquot.bindings.local import bind_local
 from aliquot.bindings.patches import NotBindable, ProcessPatch
 from aliquot.discovery import GpuStateUnreadable, InventorySource, source_for
-from aliquot.discovery.marked_processes import end_marked
+from aliquot.discovery.leftovers import Leftovers, leftovers_for
 from aliquot.domain.admission import explain
 from aliquot.domain.availability import Availability, availability
 from aliquot.domain.inventory import KUBERNETES, Inventory
 from aliquot.domain.judging import Grant, No, Situation, Unreadable, judge
 from aliquot.domain.leases import Lease, Person, Placement, Server
-from aliquot.domain.reconciliation import Corrections, LiveServer, reconcile
+from aliquot.domain.reconciliation import Corrections, LiveServer, World, reconcile
 from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
 from aliquot.domain.shares import Share
+from aliquot.domain.uncertain import Doubt, strays
 from aliquot.settings import Settings
 from aliquot.storage import Ledger, LedgerUnavailable, Reservation, Store
 
@@ -55,11 +56,13 @@ class Allocator:
         open_store: Callable[[], Store],
         source: InventorySource,
         settings: Settings,
+        leftovers: Leftovers | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._open_store = open_store
         self._source = source
         self._settings = settings
+        self._leftovers = leftovers or leftovers_for(settings.gpu_source, settings.database_url)
         self._now = now
         self._store: Store | None = None
         self._store_lock = threading.Lock()
@@ -184,13 +187,9 @@ class Allocator:
         store = self.store
         if not store.put_granted(lease_id, placement, self._now()):
             return None
-        if (event := store.differing_grants().get(lease_id)) is not None:
-            log.warning(
-                "lease %s: the engine gave %s, the ledger had placed %s",
-                lease_id,
-                event.after["share"],
-                event.before["share"],
-            )
+        if (sides := store.differing_grants().get(lease_id)) is not None:
+            placed, given = (side.words for side in sides)
+            log.warning("lease %s: placed %s, the engine gave %s", lease_id, placed, given)
         return store.lease(lease_id)
 
     def release(self, lease_id: str, why: str) -> bool:
@@ -207,17 +206,18 @@ class Allocator:
         open_leases: Iterable[Lease],
         servers: Iterable[LiveServer],
         missing_before: Collection[str],
+        suspected_before: Collection[tuple[Doubt, str]] = (),
     ) -> Corrections:
-        """Bring books and servers together; see ``domain.reconciliation`` for the rules.
+        """Bring books, servers and pods together; see ``domain.reconciliation`` for the rules.
 
         ``open_leases`` must have been read before ``servers`` were listed.
         """
-        corrections = reconcile(open_leases, servers, missing_before)
+        leases, servers = tuple(open_leases), tuple(servers)
+        world = self.world(leases, servers)
+        corrections = reconcile(leases, servers, missing_before, world, suspected_before)
         for lease in corrections.release:
             # The hub that would have ended what still runs under it is gone.
-            end_marked(
-                self._settings.database_url, spawner_id=lease.server.spawner_id, attempt=lease.id
-            )
+            self._leftovers.end(lease.id, lease.server.spawner_id)
             if self.release(lease.id, "server_gone"):
                 log.warning("lease %s of %s released: no such server", lease.id, lease.user_name)
         for lease in corrections.readopt:
@@ -225,7 +225,25 @@ class Allocator:
                 log.warning("lease %s of %s taken back: it lives", lease.id, lease.user_name)
         for lease in corrections.activate:
             self.activate(lease.id)
+        for lease_id in corrections.end:
+            self._leftovers.end(lease_id)
         return corrections
+
+    def world(self, leases: Collection[Lease], servers: Iterable[LiveServer]) -> World:
+        """What reconciliation looks at beside these open leases and servers."""
+        inventory = self.inventory()
+        over: frozenset[str] = frozenset()
+        if isinstance(inventory, Inventory):
+            carried = {server.lease.id for server in servers if server.lease is not None}
+            found = strays(inventory, {lease.id for lease in leases}, carried)
+            known = [self.store.lease(lease_id) for lease_id in found]
+            over = frozenset(lease.id for lease in known if lease and not lease.is_open)
+        return World(
+            inventory,
+            must_be_read=self._settings.gpu_source == KUBERNETES,
+            over=over,
+            grants=self.store.differing_grants(),
+        )
 
     def _ledger_refusal(self, error: LedgerUnavailable) -> Refusal:
         log.error("GPU launches pause: %s", error)

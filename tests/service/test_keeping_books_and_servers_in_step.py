@@ -6,22 +6,30 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psutil
 import pytest
 
 from aliquot.allocator import Allocator, Reserved
-from aliquot.domain.currency import ONE_GPU
+from aliquot.discovery import GpuStateUnreadable
+from aliquot.discovery.simulated import SimulatedSource
+from aliquot.domain.currency import ONE_GPU, cost_of_blocks
+from aliquot.domain.inventory import KUBERNETES, HeldPiece, Inventory
+from aliquot.domain.judging import judge
 from aliquot.domain.lease_json import lease_to_json
-from aliquot.domain.leases import Person, Server
+from aliquot.domain.leases import Lease, Person, Placement, Server
 from aliquot.domain.quota import Quota, ResourceGroup
 from aliquot.domain.reconciliation import LiveServer
 from aliquot.domain.refusals import Ask
 from aliquot.domain.shares import Blocks
+from aliquot.domain.uncertain import Doubt
+from aliquot.service.answers import findings_model
 from aliquot.service.hub_servers import HubUnreadable, servers_of
 from aliquot.service.reconciling import Reconciler
 from aliquot.settings import Settings
+from aliquot.storage import Reservation, Store
 
 ADA = Person(7, "ada", frozenset({"vision"}))
 
@@ -147,6 +155,188 @@ async def test_books_that_cannot_be_read_are_trouble_and_no_end_of_the_loop(allo
     assert trouble is not None
     assert "gone" in trouble
     assert reconciler.standing.trouble is None
+
+
+# -- with a cluster ---------------------------------------------------------------------
+
+
+class Cluster:
+    """What discovery would see of a cluster: GPUs of the simulated machine, and pods."""
+
+    def __init__(self) -> None:
+        self.seen = SimulatedSource(None).read()
+        self.held: tuple[HeldPiece, ...] = ()
+        self.fault: str | None = None
+
+    def read(self) -> Inventory:
+        if self.fault:
+            raise GpuStateUnreadable(self.fault)
+        return replace(self.seen, source=KUBERNETES, held=self.held, read_at=datetime.now(UTC))
+
+
+class Pods:
+    """The pods that were asked to end."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def end(self, lease_id: str, spawner_id: int | None = None) -> int:
+        self.ended.append(lease_id)
+        return 1
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def pods() -> Pods:
+    return Pods()
+
+
+@pytest.fixture
+def on_cluster(tmp_path, cluster, pods) -> Allocator:
+    url = f"sqlite:///{tmp_path}/books.sqlite"
+    settings = Settings(database_url=url, gpu_source="kubernetes", inventory_max_age_seconds=0.0)
+    made = Allocator(lambda: Store.open(url), cluster, settings, pods)
+    made.store.save_groups(
+        [ResourceGroup("vision", Quota(ONE_GPU * 2))], {}, actor="tests", why="the case"
+    )
+    return made
+
+
+def book(allocator: Allocator, lease_id: str = "a" * 32) -> Lease:
+    """A lease, written as a start writes it; no binding is asked, since no pod is made."""
+    reservation = Reservation(lease_id, ADA, Server(3), {}, datetime.now(UTC))
+    inventory = allocator.inventory(max_age_seconds=0)
+    allocator.store.reserve(
+        reservation,
+        lambda ledger: judge(Ask(Blocks(30)), ADA, allocator.situation(ledger, inventory)),
+    )
+    lease = allocator.store.lease(lease_id)
+    assert lease is not None
+    return lease
+
+
+def pod_of(lease: Lease) -> HeldPiece:
+    piece = lease.placement.pieces[0]
+    return HeldPiece(piece.gpu_uuid, "Pod hub/jupyter-ada", piece.blocks, lease_id=lease.id)
+
+
+async def test_nothing_is_released_while_the_cluster_cannot_be_read(on_cluster, cluster):
+    lease = book(on_cluster)
+    reconciler = Reconciler(on_cluster, listing())
+    await reconciler.one_pass()
+    cluster.fault = "The API server does not answer."
+
+    for _ in range(3):
+        await reconciler.one_pass()
+    trouble = reconciler.standing.trouble
+    held = on_cluster.store.open_leases()
+    cluster.fault = None
+    await reconciler.one_pass()
+
+    assert trouble == "The API server does not answer."
+    assert [found.id for found in held] == [lease.id]
+    assert on_cluster.store.open_leases() == []
+    assert reconciler.standing.trouble is None
+
+
+async def test_a_start_that_a_killed_hub_left_gives_back_its_lease_and_its_pod(
+    on_cluster, cluster, pods
+):
+    lease = book(on_cluster)
+    cluster.held = (pod_of(lease),)
+    reconciler = Reconciler(on_cluster, listing())
+
+    for _ in range(2):
+        await reconciler.one_pass()
+    ended_with_the_lease = list(pods.ended)
+    for _ in range(2):
+        await reconciler.one_pass()
+
+    assert on_cluster.store.open_leases() == []
+    assert ended_with_the_lease == [lease.id]
+    # It is still there, so it is asked again, and the admin is told.
+    assert pods.ended == [lease.id] * 2
+    assert [(one.kind, one.about) for one in reconciler.standing.uncertain] == [
+        (Doubt.POD_LEFT_OVER, lease.id)
+    ]
+
+
+async def test_a_pod_that_nobody_knows_is_told_once_counts_as_held_and_is_never_ended(
+    on_cluster, cluster, pods, caplog
+):
+    lease = replace(book(on_cluster), id="f" * 32)
+    on_cluster.release("a" * 32, "stopped")
+    cluster.held = (pod_of(lease),)
+    reconciler = Reconciler(on_cluster, listing())
+
+    for _ in range(4):
+        await reconciler.one_pass()
+
+    assert [one.kind for one in reconciler.standing.uncertain] == [Doubt.POD_UNKNOWN]
+    assert pods.ended == []
+    assert caplog.text.count("Pod hub/jupyter-ada carries lease") == 1
+    assert reconciler.standing.doubts == {Doubt.POD_UNKNOWN: 1}
+    cluster.held = ()
+    await reconciler.one_pass()
+    assert reconciler.standing.uncertain == ()
+
+
+async def test_what_was_uncertain_stays_so_while_the_cluster_cannot_be_read(on_cluster, cluster):
+    lease = book(on_cluster)
+    server = LiveServer("ada", "", lease, is_ready=True)
+    reconciler = Reconciler(on_cluster, listing(server))
+    for _ in range(2):
+        await reconciler.one_pass()
+    cluster.fault = "The API server does not answer."
+
+    await reconciler.one_pass()
+
+    assert [one.kind for one in reconciler.standing.uncertain] == [Doubt.SERVER_WITHOUT_POD]
+    assert reconciler.standing.doubts == {Doubt.SERVER_WITHOUT_POD: 1}
+
+
+async def test_books_from_an_old_backup_get_the_lease_back_and_its_pod_stays(
+    on_cluster, cluster, pods
+):
+    lease = book(on_cluster)
+    on_cluster.release(lease.id, "the books were restored from a backup")
+    cluster.held = (pod_of(lease),)
+    reconciler = Reconciler(on_cluster, listing(LiveServer("ada", "", lease, is_ready=True)))
+
+    for _ in range(3):
+        await reconciler.one_pass()
+
+    assert [found.id for found in on_cluster.store.open_leases()] == [lease.id]
+    assert pods.ended == []
+    assert reconciler.standing.uncertain == ()
+
+
+async def test_a_grant_of_another_amount_is_told_until_the_server_stops(on_cluster, cluster):
+    lease = book(on_cluster)
+    cluster.held = (pod_of(lease),)
+    piece = replace(lease.placement.pieces[0], blocks=40, cost=cost_of_blocks(40))
+    carried = on_cluster.granted(lease.id, Placement((piece,)))
+    reconciler = Reconciler(on_cluster, listing(LiveServer("ada", "", carried, is_ready=True)))
+
+    await reconciler.one_pass()
+    told = reconciler.standing.uncertain
+    shown = findings_model(told, reconciler.standing.checked_at, "ko").items
+    on_cluster.release(lease.id, "stopped")
+    cluster.held = ()
+    reconciler._list_servers = listing()
+    await reconciler.one_pass()
+
+    assert carried.charge == cost_of_blocks(40)
+    assert [one.kind for one in told] == [Doubt.GRANT_DIFFERS]
+    assert [one.lease_id for one in shown] == [lease.id]
+    assert "40블록" in shown[0].message
+    assert shown[0].numbers["placed_blocks"] == 30
+    assert reconciler.standing.uncertain == ()
+    assert on_cluster.granted(lease.id, lease.placement) is None
 
 
 # -- the Hub's model --------------------------------------------------------------------

@@ -174,7 +174,7 @@ def test_somebody_elses_group_is_not_shown_and_not_used(hub, ada):
 
 
 def test_nobody_is_told_anything_but_health_without_a_login(hub):
-    for path in ("api/sizes", "api/availability", "api/leases/mine", "metrics"):
+    for path in ("api/sizes", "api/availability", "api/leases/mine", "api/findings", "metrics"):
         answer = hub.service("GET", path)
         assert (answer.status_code, answer.json()["reason"]) == (401, "not_logged_in"), path
         answer = hub.service("GET", path, token="no-such-token")
@@ -299,6 +299,17 @@ def test_metrics_need_the_right_to_read_all(hub, ada):
     assert refused.status_code == 403
     assert READ in refused.json()["message"]
     assert hub.service("GET", "metrics", token=PROMETHEUS).status_code == 200
+
+
+def test_findings_are_for_who_may_read_all_and_health_only_counts_them(hub, ada, adas_notebook):
+    refused = hub.service("GET", "api/findings", token=ada)
+    found = hub.service("GET", "api/findings", token=PROMETHEUS)
+
+    assert refused.status_code == 403
+    assert READ in refused.json()["message"]
+    assert (found.status_code, found.json()["items"]) == (200, [])
+    assert found.json()["checked_at"] is not None
+    assert hub.service("GET", "health").json()["uncertain"] == {}
 
 
 def test_metrics_tell_the_books(hub, adas_notebook):

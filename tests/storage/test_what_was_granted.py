@@ -60,8 +60,7 @@ def test_another_amount_is_marked_and_the_higher_charge_counts(store, given, use
     assert held_blocks(store) == charged
     marked = store.differing_grants()
     assert list(marked) == [lease_id]
-    sides = marked[lease_id].before, marked[lease_id].after
-    assert [side["share"] for side in sides] == ["30 blocks", f"{given} blocks"]
+    assert [side.words for side in marked[lease_id]] == ["30 blocks", f"{given} blocks"]
 
 
 def test_a_mark_goes_with_its_lease(store):

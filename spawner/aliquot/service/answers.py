@@ -6,7 +6,7 @@ somebody else than the lease's owner may read them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from aliquot.domain.availability import Availability, GroupBalance
@@ -18,11 +18,14 @@ from aliquot.domain.placement import place
 from aliquot.domain.refusals import Ask, Refusal, Remedy
 from aliquot.domain.shares import Kind, Share
 from aliquot.domain.sizes import Run, Verdict, most_blocks, offered_shares
+from aliquot.domain.uncertain import Uncertain
 from aliquot.domain.wording import say_refusal, say_remedy
 from aliquot.service.models import (
     AskModel,
     AvailabilityModel,
     EnforcedBy,
+    FindingModel,
+    FindingsModel,
     GpuStateModel,
     GroupModel,
     LeaseModel,
@@ -162,6 +165,7 @@ def availability_model(
         groups=[_group_model(balance) for balance in found.groups],
         sizes=[_verdict_model(v, found.inventory, language) for v in found.verdicts],
         runs=[_run_model(run, language) for run in found.runs],
+        memory_runs=[_run_model(run, language) for run in found.memory_runs],
     )
 
 
@@ -209,6 +213,23 @@ def _refusal_of(decision: Decision, language: str) -> RefusalModel | None:
     if isinstance(decision, Grant):
         return None
     return refusal_model(reason_of(decision), language)
+
+
+def findings_model(
+    found: Iterable[Uncertain], checked_at: datetime | None, language: str
+) -> FindingsModel:
+    return FindingsModel(
+        checked_at=checked_at,
+        items=[
+            FindingModel(
+                kind=one.kind,
+                lease_id=one.about,
+                message=one.sentence(language),
+                numbers=dict(one.numbers),
+            )
+            for one in found
+        ],
+    )
 
 
 def lease_model(

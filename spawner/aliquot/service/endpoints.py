@@ -16,6 +16,8 @@ from aliquot.service.models import (
     AvailabilityModel,
     AvailabilityQuery,
     ErrorModel,
+    FindingsModel,
+    FindingsQuery,
     HealthModel,
     LeasesModel,
     LeasesQuery,
@@ -135,6 +137,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
                 ReceiptModel,
                 errors=(400, *WHO, 404, 409, 413, *LEDGER),
                 body=ReceiptModel,
+            ),
+        ),
+    ),
+    Endpoint(
+        "api/findings",
+        handlers.FindingsHandler,
+        (
+            Operation(
+                "get",
+                "Where books, Hub and cluster disagree",
+                "With the scope `custom:aliquot:read`. What is listed was neither released nor "
+                "ended, and counts as held.",
+                FindingsModel,
+                errors=(400, *WHO, 502),
+                query=FindingsQuery,
             ),
         ),
     ),

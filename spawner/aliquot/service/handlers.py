@@ -4,6 +4,7 @@ with what each takes and gives, is in ``endpoints``."""
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from importlib.metadata import version
 from ipaddress import ip_address
 
@@ -19,6 +20,7 @@ from aliquot.domain.sizes import verdict
 from aliquot.hub_scopes import READ_SCOPE
 from aliquot.service.answers import (
     availability_model,
+    findings_model,
     gpu_state_model,
     lease_model,
     sizes_model,
@@ -29,6 +31,7 @@ from aliquot.service.models import (
     MAX_RECEIPT_BYTES,
     AvailabilityQuery,
     DatabaseHealth,
+    FindingsQuery,
     HealthModel,
     LeasesModel,
     LeasesQuery,
@@ -169,6 +172,17 @@ class ReceiptHandler(Reading):
             raise self.no_ledger(error) from error
 
 
+class FindingsHandler(ServiceHandler):
+    """For administrators: names and leases of others stand in it."""
+
+    async def get(self) -> None:
+        self.query(FindingsQuery)
+        if not self.may_read_all:
+            raise Said(403, f"Findings need a token with the scope {READ_SCOPE}.")
+        standing = self.state.reconciler.standing
+        self.answer(findings_model(standing.uncertain, standing.checked_at, self.language))
+
+
 class HealthHandler(ServiceHandler):
     """For monitors, without login: words, no addresses, no names."""
 
@@ -182,7 +196,7 @@ class HealthHandler(ServiceHandler):
         standing = self.state.reconciler.standing
         checked_at = standing.checked_at
         age = None if checked_at is None else round((now - checked_at).total_seconds(), 3)
-        trouble = "waiting for the Hub or the database; the service's log says for what"
+        trouble = "waiting for Hub, database or cluster; the service's log says for what"
         gpu_state = gpu_state_model(inventory, utc_now())
         ok = database.ok and gpu_state.readable and standing.trouble is None
         self.answer(
@@ -201,6 +215,7 @@ class HealthHandler(ServiceHandler):
                     readopted=standing.readopted,
                     activated=standing.activated,
                 ),
+                uncertain=dict(Counter(one.kind for one in standing.uncertain)),
             ),
             200 if database.ok else 503,
         )

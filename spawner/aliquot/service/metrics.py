@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from aliquot.domain.currency import NOTHING, Cost
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.leases import LeaseState
+from aliquot.domain.uncertain import Doubt
 from aliquot.service.models import utc_now
 from aliquot.service.state import ServiceState
 from aliquot.storage import LedgerUnavailable
@@ -135,6 +136,19 @@ class Books(Collector):
                 ("activated",): standing.activated,
             },
             ("action",),
+        )
+        now = Counter(one.kind for one in standing.uncertain)
+        yield self._gauge(
+            "findings",
+            "What the admin has to look at now, see api/findings",
+            {(kind.value,): now[kind] for kind in Doubt},
+            ("kind",),
+        )
+        yield self._counter(
+            "uncertain",
+            "What came to be uncertain since the service started",
+            {(kind.value,): standing.doubts.get(kind, 0) for kind in Doubt},
+            ("kind",),
         )
         yield self._gauge(
             "reconciliation_ok",

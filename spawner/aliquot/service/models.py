@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from aliquot.domain.refusals import Reason, RemedyKind
 from aliquot.domain.shares import MAX_TEXT, Kind
 from aliquot.domain.sizes import State
+from aliquot.domain.uncertain import Doubt
 
 Utc = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 LEASE_ID_PATTERN = "^[0-9a-f]{32}$"
@@ -167,7 +168,7 @@ class VerdictModel(Answer):
 
 
 class RunModel(Answer):
-    """Block counts ``first`` to ``last`` share a verdict."""
+    """Amounts ``first`` to ``last`` share a verdict: blocks, or whole GB."""
 
     first: int
     last: int
@@ -178,7 +179,8 @@ class RunModel(Answer):
 class AvailabilityModel(Answer):
     """All that the caller can be told about what they may start now.
 
-    ``answer`` is the verdict on the share that was asked for, if one was.
+    ``answer`` is the verdict on the share that was asked for, if one was; ``runs`` are over
+    blocks, ``memory_runs`` over whole GB.
     """
 
     at: Utc
@@ -190,6 +192,7 @@ class AvailabilityModel(Answer):
     groups: list[GroupModel]
     sizes: list[VerdictModel]
     runs: list[RunModel]
+    memory_runs: list[RunModel]
 
 
 class AvailabilityQuery(BaseModel):
@@ -219,6 +222,16 @@ class LeasesQuery(BaseModel):
 
     offset: int = Field(0, ge=0, le=1_000_000)
     limit: int = Field(100, ge=1, le=1000)
+
+
+class FindingsQuery(BaseModel):
+    """The language of the messages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lang: Literal["en", "ko"] | None = Field(
+        None, description="the language of messages; otherwise Accept-Language decides"
+    )
 
 
 class NoQuery(BaseModel):
@@ -306,8 +319,26 @@ class ReconciliationHealth(Answer):
     activated: int
 
 
+class FindingModel(Answer):
+    """Something that an admin has to look at. ``message`` says what is known, what counts
+    meanwhile and what to do."""
+
+    kind: Doubt
+    lease_id: str
+    message: str
+    numbers: dict[str, int | str | Utc]
+
+
+class FindingsModel(Answer):
+    """``checked_at`` is the last pass that could compare; None before the first."""
+
+    checked_at: Utc | None
+    items: list[FindingModel]
+
+
 class HealthModel(Answer):
-    """``degraded``: the service answers, but something that it needs does not."""
+    """``degraded``: the service answers, but something that it needs does not. ``uncertain``
+    counts what ``api/findings`` tells to administrators, by kind."""
 
     status: Literal["ok", "degraded"]
     version: str
@@ -315,6 +346,7 @@ class HealthModel(Answer):
     database: DatabaseHealth
     gpu_state: GpuStateModel
     reconciliation: ReconciliationHealth
+    uncertain: dict[Doubt, int]
 
 
 def utc_now() -> datetime:

@@ -71,6 +71,15 @@ def grant_summary(lease: Lease) -> dict[str, Any]:
     return {**lease_summary(lease), "pieces": pieces}
 
 
+def grant_from_event(row: Any) -> tuple[Placement, Placement]:
+    """The two sides of an event of ``lease.granted``: before and after."""
+    before, after = (
+        Placement(tuple(Piece.from_json(piece) for piece in side["pieces"]))
+        for side in (row.before, row.after)
+    )
+    return before, after
+
+
 def group_to_row(group: ResourceGroup) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": group.name,

@@ -35,6 +35,7 @@ from aliquot.storage.errors import Fault, LedgerUnavailable
 from aliquot.storage.prepared import LedgerStatements
 from aliquot.storage.rows import (
     event_from_row,
+    grant_from_event,
     group_rows_of,
     groups_to_json,
     lease_from_row,
@@ -275,13 +276,13 @@ class Store:
         with self._read() as connection:
             return [event_from_row(row) for row in connection.execute(query)]
 
-    def differing_grants(self) -> dict[str, Event]:
-        """By lease, of those that are open: the last event in which an engine gave another
-        amount than the books had. ``before`` and ``after`` are the two sides."""
+    def differing_grants(self) -> dict[str, tuple[Placement, Placement]]:
+        """Of open leases, by id: those whose engine gave another amount than the books had,
+        as it was placed and as it was given."""
         is_open = select(leases.c.id).where(IS_OPEN)
         query = events.select().where(DIFFERS, events.c.object.in_(is_open)).order_by(events.c.id)
         with self._read() as connection:
-            return {row.object: event_from_row(row) for row in connection.execute(query)}
+            return {row.object: grant_from_event(row) for row in connection.execute(query)}
 
     def check(self) -> None:
         """Raise LedgerUnavailable when the ledger cannot be read or its write lock not had."""
