@@ -18,7 +18,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,9 +37,18 @@ DEBIAN_PACKAGES = (
     ("postgresql", "/usr/lib/postgresql", "the PostgreSQL half of the storage tests"),
     ("gcc", "/usr/bin/gcc", "the NVML stand-in, so every discovery test"),
     ("libc6-dev", "/usr/include/stdio.h", "the NVML stand-in, so every discovery test"),
+    ("etcd-server", "/usr/bin/etcd", "every test marked cluster"),
+    # Brings runc. Docker's own containerd.io is as good and must not be pushed out.
+    ("containerd", "/usr/bin/containerd", "the real Kubernetes node of the cluster tests"),
+    ("containernetworking-plugins", "/usr/lib/cni/bridge", "that node's network"),
+    ("busybox-static", "/usr/share/doc/busybox-static", "the images that are made for that node"),
 )
 # A fresh machine often runs its own update at first: wait for it.
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300")
+# Nothing that is there is removed to make room: then a package stays out, and is named.
+INSTALL = (*APT, "install", "-q", "-y", "--no-install-recommends", "--no-remove")
+# Debian asks this program whether a package may start its service; 101 is "no".
+SERVICE_POLICY = Path("/usr/sbin/policy-rc.d")
 # Commands of tools/node that belong on the path of a hub or of `make lint`.
 NODE_COMMANDS = ("configurable-http-proxy", "pyright")
 LAB_PACKAGE = ROOT / "extension" / "aliquot_lab"
@@ -122,7 +132,8 @@ def debian_packages() -> None:
         os.environ.setdefault("DEBIAN_FRONTEND", "noninteractive")
         try:
             run([*APT, "update", "-q"])
-            run([*APT, "install", "-q", "-y", "--no-install-recommends", *names])
+            with no_services_started():
+                install(names)
         except SetupFailed as failure:
             print(f"setup: {failure}", file=sys.stderr)
         missing = [entry for entry in missing if is_missing(entry[0], entry[1])]
@@ -132,6 +143,37 @@ def debian_packages() -> None:
             f"Install it with: sudo apt-get install {name}",
             file=sys.stderr,
         )
+
+
+def install(names: Sequence[str]) -> None:
+    """All at once, or else one by one, so that one that cannot be had costs only itself."""
+    try:
+        run([*INSTALL, *names])
+    except SetupFailed:
+        if len(names) == 1:
+            raise
+        for name in names:
+            try:
+                run([*INSTALL, name])
+            except SetupFailed as failure:
+                print(f"setup: {failure}", file=sys.stderr)
+
+
+@contextmanager
+def no_services_started() -> Iterator[None]:
+    """Packages installed inside leave nothing running: tests start what they need themselves.
+
+    A policy that is there already is the machine's own and stays.
+    """
+    if SERVICE_POLICY.exists():
+        yield
+        return
+    SERVICE_POLICY.write_text("#!/bin/sh\nexit 101\n")
+    try:
+        SERVICE_POLICY.chmod(0o755)
+        yield
+    finally:
+        SERVICE_POLICY.unlink()
 
 
 def python_packages() -> None:

@@ -101,8 +101,9 @@ class ObjectNodes:
 
         Kubernetes would find out after the heartbeat's time; here it knows at once. Its pods
         are evicted within 5 s after their toleration (300 s unless they say otherwise) and
-        then stay Terminating; with no Ready node left, nobody is evicted. Only a controller that finds out by itself (``heartbeat_seconds``) also
-        calls the pods not Ready.
+        then stay Terminating; with no Ready node left, nobody is evicted. Only a
+        controller that finds out by itself (``heartbeat_seconds``) also calls the pods not
+        Ready.
         """
         self.kubelet.nodes.discard(name)
         self.set_ready(name, "Unknown")
