@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from aiohttp import ClientError
 from kubernetes_asyncio import client, config
@@ -71,7 +72,9 @@ async def _configuration() -> client.Configuration:
     try:
         config.load_incluster_config(client_configuration=found)
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=found)
+        # Named, since the library reads the variable once, when it is imported.
+        place = os.environ.get("KUBECONFIG")
+        await config.load_kube_config(config_file=place, client_configuration=found)
     return found
 
 
