@@ -284,3 +284,67 @@ def test_a_second_build_costs_nothing(nvml_library):
 
     assert library.build() == nvml_library
     assert time.monotonic() - began < 2
+
+
+SEEN = """
+import pynvml
+pynvml.nvmlInit()
+result = []
+for number in range(pynvml.nvmlDeviceGetCount()):
+    gpu = pynvml.nvmlDeviceGetHandleByIndex(number)
+    seen = [pynvml.nvmlDeviceGetUUID(gpu)]
+    for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
+        try:
+            mig = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, place)
+        except pynvml.NVMLError_NotFound:
+            continue
+        seen.append(f"{place} {pynvml.nvmlDeviceGetUUID(mig)}")
+    result.append(seen)
+"""
+FIRST_A100 = "GPU-a1000000-0000-4000-8000-000000000000"
+SECOND_A100 = "GPU-a1000000-1000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize(("let_in", "seen"), [
+    (  # the third of the first card's four instances is the only one, so its number is 0
+        "MIG-a1000000-0003-5000-8000-000000000000",
+        [[FIRST_A100, "0 MIG-a1000000-0003-5000-8000-000000000000"]],
+    ),
+    (
+        "MIG-a1000000-1002-5000-8000-000000000000,MIG-a1000000-0002-5000-8000-000000000000",
+        [
+            [FIRST_A100, "0 MIG-a1000000-0002-5000-8000-000000000000"],
+            [SECOND_A100, "0 MIG-a1000000-1002-5000-8000-000000000000"],
+        ],
+    ),
+    (
+        SECOND_A100,
+        [[
+            SECOND_A100,
+            "0 MIG-a1000000-1001-5000-8000-000000000000",
+            "1 MIG-a1000000-1002-5000-8000-000000000000",
+        ]],
+    ),
+    ("MIG-a1000000-0003", []),  # half a name is no name
+    ("", []),
+])  # fmt: skip
+def test_a_container_sees_the_devices_that_were_let_in_and_no_others(nvml_scenario, let_in, seen):
+    machine = nvml_scenario("a100-mig-mixed")
+
+    assert machine.python(SEEN, ALIQUOT_NVML_VISIBLE=let_in) == seen
+
+
+def test_a_device_that_was_not_let_in_cannot_be_asked_for_by_its_name(nvml_scenario):
+    code = f"""
+    try:
+        pynvml.nvmlDeviceGetHandleByUUID("{SECOND_A100}")
+        result = "found"
+    except pynvml.NVMLError_NotFound:
+        result = "not found"
+    """
+    machine = nvml_scenario("a100-mig-mixed")
+    start = "import pynvml; pynvml.nvmlInit()\n"
+
+    assert machine.python(code, after=start) == "found"
+    only = "MIG-a1000000-0003-5000-8000-000000000000"
+    assert machine.python(code, after=start, ALIQUOT_NVML_VISIBLE=only) == "not found"

@@ -206,6 +206,44 @@ static void parse_file(const char *path, FILE *file)
     }
 }
 
+/* Whether a comma-separated list has this word. */
+static int lists(const char *list, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += length)
+        if ((at == list || at[-1] == ',') && (!at[length] || at[length] == ','))
+            return 1;
+    return 0;
+}
+
+/* What a container runtime lets through: ALIQUOT_NVML_VISIBLE names UUIDs. A GPU stands for
+ * its instances too, an instance brings its GPU along, and both are counted anew from 0. */
+static void hide_what_is_not_let_in(void)
+{
+    const char *visible = getenv("ALIQUOT_NVML_VISIBLE");
+    int keep[MAX_DEVICES] = {0}, place[MAX_DEVICES], count = 0;
+    if (!visible || !strcmp(visible, "all")) return;
+    for (int i = 0; i < scene.device_count; i++) {
+        int parent = scene.devices[i].parent; /* always before its instances */
+        if (lists(visible, scene.devices[i].uuid)) {
+            keep[i] = 1;
+            if (parent >= 0) keep[parent] = 1;
+        } else if (parent >= 0 && lists(visible, scene.devices[parent].uuid))
+            keep[i] = 1;
+    }
+    for (int i = 0; i < scene.device_count; i++) {
+        if (!keep[i]) continue;
+        struct device *device = &scene.devices[place[i] = count];
+        if (count != i) *device = scene.devices[i];
+        if (device->parent >= 0) device->parent = place[device->parent];
+        device->index = 0;
+        for (int before = 0; before < count; before++)
+            device->index += scene.devices[before].parent == device->parent;
+        count++;
+    }
+    scene.device_count = count;
+}
+
 static void read_if_changed(void)
 {
     const char *path = getenv("ALIQUOT_NVML_SCENARIO");
@@ -218,6 +256,7 @@ static void read_if_changed(void)
     FILE *file = fopen(path, "r");
     if (!file) give_up(path, 0, path, "cannot be opened");
     parse_file(path, file);
+    hide_what_is_not_let_in();
     fclose(file);
     read_mtime = now.st_mtim;
     read_size = now.st_size;
