@@ -26,6 +26,7 @@ class Reason(StrEnum):
     BAD_OPTION_VALUE = "bad_option_value"
     UNREADABLE_SHARE = "unreadable_share"
     MIG_NOT_COMBINABLE = "mig_not_combinable"
+    FOREIGN_GPU = "foreign_gpu"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     GPU_STATE_UNREADABLE = "gpu_state_unreadable"
     NO_GPUS = "no_gpus"
@@ -112,6 +113,7 @@ class RemedyKind(StrEnum):
     FIX_OPTION = "fix_option"
     ASK_ADMIN = "ask_admin"
     WITHOUT_GPU = "without_gpu"
+    REMOVE_FOREIGN_GPU = "remove_foreign_gpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 
+from aliquot.domain.pending import PendingReason, PodStep, Told
 from aliquot.domain.refusals import Number, Refusal, Remedy
 
 LANGUAGES = ("en", "ko")
@@ -79,6 +80,25 @@ def say_refusal(refusal: Refusal, language: str = "en") -> Said:
 
 def say_remedy(remedy: Remedy, language: str = "en") -> str:
     return say(f"remedy.{remedy.kind.value}", language, **remedy.numbers)
+
+
+def say_told(told: Told, room: Mapping[str, Number], language: str = "en") -> str:
+    """What Kubernetes says of a starting pod. ``room`` is that of ``pending_room``: the
+    numbers about a GPU that is not free, as far as they are known."""
+    if isinstance(told.what, PodStep):
+        return say(f"step.{told.what.value}", language, **told.numbers)
+    key = f"pending.{told.what.value}"
+    if told.what is not PendingReason.NO_FREE_GPU:
+        return say(key, language, **told.numbers)
+    if "node" not in room:
+        return say(f"{key}.unplaced", language)
+    if "used_count" in room:
+        key += ".slices"
+    elif "held_blocks" in room:
+        key += ".blocks"
+    if key.endswith("s") and "ends_at" in room:
+        key += ".ends"
+    return say(key, language, **room)
 
 
 def templates(prefix: str, language: str) -> Mapping[str, str]:
