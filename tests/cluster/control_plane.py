@@ -20,6 +20,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -77,9 +78,13 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+# Loaded before any fork: the child of a process with threads may not load a library.
+_libc = ctypes.CDLL(None)
+
+
 def _die_with_parent() -> None:
     # A test run that is killed must not leave a cluster behind.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 class ControlPlane:
@@ -359,10 +364,16 @@ def start(folder: Path, *, heartbeat_seconds: int = NO_HEARTBEAT_SECONDS) -> Con
         StartFailed: One does not start.
     """
     os.chmod(folder, 0o700)
-    cluster = ControlPlane(folder, heartbeat_seconds)
-    try:
-        cluster.start()
-    except BaseException:
-        cluster.close()
-        raise
+    for tries_left in (2, 1, 0):
+        cluster = ControlPlane(folder, heartbeat_seconds)
+        try:
+            cluster.start()
+        except BaseException as failure:
+            cluster.close()
+            # Somebody else may take a free port between our looking and our listening.
+            if not tries_left or "address already in use" not in str(failure):
+                raise
+            shutil.rmtree(folder / "etcd", ignore_errors=True)
+        else:
+            break
     return cluster

@@ -59,8 +59,7 @@ class ObjectNodes:
         if kind in DRA:
             self.install(CLASSES, dra_devices.device_classes())
         if kind is Kind.KAI:
-            for path, objects in kai_objects.installation():
-                self.install(path, objects)
+            self._install_kai()
         manifest = SHAPES[shape].node(name)
         manifest["metadata"]["labels"] |= labels or {}
         self.add_manifest(manifest)
@@ -131,10 +130,28 @@ class ObjectNodes:
             self.api.delete(path)
 
     def close(self) -> None:
+        """Delete everything made here and wait until the next test cannot meet it."""
         self.kubelet.close()
         for path in reversed(self._made):
             self.api.delete(path)
+        for path in self._made:
+            # A definition goes when its objects have gone, and refuses new ones until then.
+            self.api.wait_until(path, lambda seen: not seen)
         self._made.clear()
+
+    def _install_kai(self) -> None:
+        self.install(kai_objects.PRIORITY_CLASSES, kai_objects.priority_classes())
+        definition = kai_objects.definition()
+        self.install(kai_objects.DEFINITIONS, [definition])
+        self.api.wait_until(
+            f"{kai_objects.DEFINITIONS}/{definition['metadata']['name']}",
+            lambda seen: any(
+                c["type"] == "Established" and c["status"] == "True"
+                for c in seen["status"].get("conditions") or []
+            ),
+        )
+        self.api.wait_until(kai_objects.QUEUES, bool)
+        self.install(kai_objects.QUEUES, kai_objects.default_queues())
 
     def _create(self, path: str, made: Json) -> None:
         self.api.post(path, made)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import requests
 
 from tests.cluster import binaries
+from tests.cluster import control_plane as starting
 from tests.cluster.api_client import ApiError
+from tests.cluster.control_plane import StartFailed
 
 pytestmark = pytest.mark.cluster
 
@@ -63,6 +67,33 @@ def test_what_a_service_account_asked_for_can_be_counted(control_plane, namespac
     assert [(r.verb, r.resource, r.name, r.code) for r in asked] == [
         ("get", "pods", "ada", 403)
     ] * 3
+
+
+def test_a_program_that_does_not_start_is_named_with_the_end_of_its_log(control_plane):
+    control_plane.stop("kube-scheduler")
+    place = ("127.0.0.1", control_plane.ports["kube-scheduler"])
+    with socket.create_server(place), pytest.raises(StartFailed) as failed:
+        control_plane.start_program("kube-scheduler")
+
+    assert str(failed.value).startswith("kube-scheduler ended with status 1:")
+    assert "address already in use" in str(failed.value)
+    control_plane.start_program("kube-scheduler")
+
+
+def test_a_port_that_was_taken_meanwhile_costs_a_second_try(tmp_path, monkeypatch, control_plane):
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    offered = iter([port])
+    free_port = starting.free_port
+    monkeypatch.setattr(starting, "free_port", lambda: next(offered, None) or free_port())
+
+    with taken:
+        cluster = starting.start(tmp_path)
+    try:
+        assert cluster.api.get("/readyz") == {"text": "ok"}
+        assert cluster.ports["etcd"] != port
+    finally:
+        cluster.close()
 
 
 def test_an_api_server_that_comes_back_still_knows_everything(new_control_plane):

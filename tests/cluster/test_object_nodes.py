@@ -124,6 +124,22 @@ def test_the_api_server_accepts_every_shape(control_plane, object_nodes, shape):
     assert len(slices) == len(SHAPES[shape].slices(name))
 
 
+@pytest.mark.parametrize("again", [1, 2])
+def test_a_cluster_with_kai_has_its_queues_and_loses_them_after_the_test(
+    control_plane, object_nodes, again
+):
+    queues = "/apis/scheduling.run.ai/v2/queues"
+    assert control_plane.api.find(queues) is None
+
+    object_nodes.add("kai-a100-80")
+
+    found = control_plane.api.list(queues)
+    assert [(q["metadata"]["name"], q["spec"].get("parentQueue")) for q in found] == [
+        ("default-parent-queue", None),
+        ("default-queue", "default-parent-queue"),
+    ]
+
+
 def test_a_pod_on_a_lost_node_is_evicted_and_stays_until_the_node_is_back(
     control_plane, namespace, object_nodes
 ):
