@@ -95,6 +95,15 @@ def tally(junit: Path) -> Counter[str]:
     return seen
 
 
+def seconds_by_folder(junit: Path) -> dict[str, float]:
+    """Seconds that the tests of each folder of tests/ took, longest first."""
+    spent: dict[str, float] = {}
+    for case in ElementTree.parse(junit).getroot().iter("testcase"):
+        folder = case.get("classname", "").removeprefix("tests.").split(".")[0]
+        spent[folder] = spent.get(folder, 0.0) + float(case.get("time", 0))
+    return dict(sorted(spent.items(), key=lambda entry: -entry[1]))
+
+
 def main() -> int:
     arguments = sys.argv[1:]
     only = None
@@ -121,6 +130,9 @@ def main() -> int:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 72
     print("─" * min(width, 72))
     print("\n".join(rows))
+    if JUNIT.exists():
+        spent = seconds_by_folder(JUNIT).items()
+        print("tests/: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent))
     seen = tally(JUNIT) if JUNIT.exists() else Counter()
     verdict = f"failed: {', '.join(failed_parts)}" if failed_parts else "all parts passed"
     print(f"{verdict}, in {time.monotonic() - began:.0f} s")
