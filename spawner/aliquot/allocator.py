@@ -82,6 +82,8 @@ class Allocator:
                 simulated_machine=settings.simulated_machine,
                 mps_pipe_directory=settings.mps_pipe_directory,
                 allow_advisory_blocks=settings.allow_advisory_blocks,
+                binding=settings.binding,
+                ledger_mark=deployment_mark(settings.database_url),
             ),
             settings,
         )

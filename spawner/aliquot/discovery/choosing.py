@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from aliquot.discovery.kubernetes.source import KubernetesSource
 from aliquot.discovery.mps import default_pipe_directory
 from aliquot.discovery.nvml import NvmlSource
 from aliquot.discovery.simulated import SimulatedSource
@@ -17,12 +18,17 @@ def source_for(
     simulated_machine: str = "",
     mps_pipe_directory: str = "",
     allow_advisory_blocks: bool = False,
+    binding: str = "auto",
+    ledger_mark: str = "",
 ) -> InventorySource:
-    """The source called ``auto``, ``nvml`` or ``simulated``. An empty string leaves the
-    default: the machine that ships, and where CUDA itself would look for MPS.
+    """The source called ``auto``, ``nvml``, ``simulated`` or ``kubernetes``. An empty string
+    leaves the default: the machine that ships, and where CUDA itself would look for MPS.
 
-    Raises ValueError for another name.
+    ``binding`` and ``ledger_mark`` are for Kubernetes: the one engine that may be used, and the
+    mark of this deployment's pods. Raises ValueError for another name.
     """
+    if name == "kubernetes":
+        return KubernetesSource(binding=binding, ledger_mark=ledger_mark)
     if name == "simulated":
         return SimulatedSource(simulated_machine or None)
     nvml = NvmlSource(
@@ -33,7 +39,7 @@ def source_for(
         return nvml
     if name == "auto":
         return NvmlIfDriver(nvml)
-    raise ValueError(f"no source of GPUs is called {name!r}: auto, nvml or simulated")
+    raise ValueError(f"no source of GPUs is called {name!r}: auto, nvml, simulated or kubernetes")
 
 
 class NvmlIfDriver:

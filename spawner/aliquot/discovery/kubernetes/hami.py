@@ -1,0 +1,216 @@
+"""HAMi: the GPUs of a node as its plugin registers them, and what its scheduler gave of them.
+
+Pure. HAMi tells identities: cards by UUID, and for MIG the place of each instance.
+
+In its mode ``mig`` the plugin makes instances for the pod that asks, at any of the places that
+it registers; all of them are then on offer, and exclude each other where they overlap.
+
+Source: HAMi 4707fb0, pkg/device/devices.go (MarshalNodeDevices; Go leaves out zeros and
+``false``), pkg/device-plugin/nvidiadevice/nvinternal/plugin/register.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aliquot.discovery.kubernetes.json_reading import array, number, rows, text
+from aliquot.discovery.kubernetes.node_facts import GPU, HAMI_CORDON, NodeFacts
+from aliquot.discovery.kubernetes.offer import (
+    MOST_GPUS,
+    HeldBy,
+    Offer,
+    in_order,
+    known_geometry,
+    nothing,
+    parts_of,
+)
+from aliquot.discovery.kubernetes.pod_facts import PodFacts
+from aliquot.discovery.products import short_model
+from aliquot.domain.currency import BLOCKS_PER_GPU
+from aliquot.domain.engines import Engine
+from aliquot.domain.inventory import BlocksBy, Gpu, HeldPiece, MigDevice
+from aliquot.domain.mig_geometry import Geometry
+
+
+def hami_offer(node: NodeFacts) -> Offer:
+    listed = array(node.hami_register or "")
+    if listed is None:
+        return nothing(
+            f"Node {node.name} is left out: HAMi's registration there cannot be read as a list. "
+            "Update HAMi's device plugin to 2.6 or newer, or restart it."
+        )
+    gpus: dict[str, Gpu] = {}
+    standing, notes = [], []
+    for row in listed[:MOST_GPUS]:
+        made = _gpu(node.name, row) if isinstance(row, dict) else "it is no object"
+        if isinstance(made, str):
+            notes.append(f"A GPU that HAMi registers on node {node.name} is left out: {made}.")
+            continue
+        if made.uuid in gpus:
+            continue
+        gpus[made.uuid] = made
+        # A healthy card says so; an unhealthy one says nothing.
+        if row.get("health") is not True:
+            standing.append(_closed(made, f"HAMi calls GPU {made.uuid} of {node.name} unhealthy."))
+        elif made.uuid in node.hami_cordoned:
+            standing.append(_closed(made, f"Node {node.name} cordons it by {HAMI_CORDON}."))
+    return Offer(in_order(gpus.values()), HeldBy.HAMI, tuple(notes), tuple(standing))
+
+
+def _closed(gpu: Gpu, why: str) -> HeldPiece:
+    return HeldPiece(gpu.uuid, why, BLOCKS_PER_GPU)
+
+
+def _gpu(node: str, row: Mapping[str, Any]) -> Gpu | str:
+    """The GPU, or why it is left out."""
+    uuid, memory_mib = text(row, "id"), number(row, "devmem")
+    written = text(row, "type")
+    if not uuid or not memory_mib or not written:
+        return "its id, devmem or type is missing"
+    # Names without the vendor get one (register.go): "NVIDIA-Tesla P4".
+    product = written.removeprefix("NVIDIA-")
+    geometry = known_geometry(product)
+    mode = text(row, "mode") or "hami-core"
+    shared: dict[str, Any] = {
+        "uuid": uuid,
+        "index": number(row, "index"),
+        "product": product,
+        "model": short_model(product, geometry),
+        "memory_mib": memory_mib,
+        "node": node,
+        "compute_slots": geometry.compute_slots if geometry else 7,
+        "memory_slots": geometry.memory_slots if geometry else 8,
+        "offered_as": GPU,
+    }
+    if mode == "hami-core":
+        if number(row, "devcore") < BLOCKS_PER_GPU:
+            return f"it has {number(row, 'devcore')} of 100 cores. Set deviceCoreScaling to 1"
+        return Gpu(
+            **shared,
+            blocks_by=BlocksBy.HAMI,
+            max_sharers=number(row, "count") or 1,
+            engine=Engine.HAMI,
+        )
+    if mode != "mig":
+        return f"its mode '{mode}' is not known; 'hami-core' and 'mig' are. Set operatingmode"
+    if geometry is None:
+        return f"the MIG geometry of {product} is not known. Report it with 'nvidia-smi mig -lgip'"
+    return Gpu(
+        **shared,
+        mig_enabled=True,
+        mig_devices=_makeable(uuid, row, geometry),
+        engine=Engine.HAMI_MIG,
+        makes_instances=True,
+    )
+
+
+def _makeable(gpu_uuid: str, row: Mapping[str, Any], geometry: Geometry) -> tuple[MigDevice, ...]:
+    devices: dict[str, MigDevice] = {}
+    for cut in rows(row, "migProfiles"):
+        profile = geometry.profiles.get(text(cut, "name"))
+        if profile is None:
+            continue
+        for place in rows(cut, "placements"):
+            start = number(place, "start")
+            if start in profile.starts:
+                uuid = instance_uuid(gpu_uuid, profile.name, start)
+                devices[uuid] = MigDevice(
+                    uuid=uuid,
+                    profile=profile.name,
+                    compute_slices=profile.compute_slices,
+                    memory_slices=profile.memory_slices,
+                    memory_mib=number(cut, "memoryMB") or profile.memory_mib or 0,
+                    start=start,
+                    offered_as=GPU,
+                )
+    return tuple(devices.values())
+
+
+def instance_uuid(gpu_uuid: str, profile: str, start: int) -> str:
+    """What an instance is called before it is made."""
+    return f"{gpu_uuid}/{profile}/{start}"
+
+
+def held_by_hami(
+    node: str, offer: Offer, pods: Sequence[PodFacts]
+) -> tuple[list[HeldPiece], list[str]]:
+    """What HAMi's scheduler gave to the pods of a node.
+
+    A pod that asks for GPUs there and that HAMi has not placed may sit on any: as many whole
+    ones as it asks for count as held, from the end.
+    """
+    gpus = {gpu.uuid: gpu for gpu in offer.gpus}
+    instances = {device.uuid for gpu in offer.gpus for device in gpu.mig_devices}
+    held: list[HeldPiece] = []
+    unplaced: list[PodFacts] = []
+    leases: set[str] = set()
+    notes: list[str] = []
+    for pod in pods:
+        lease_id = pod.own.lease_id if pod.own else None
+        if lease_id in leases:
+            notes.append(
+                f"Pod {pod.name} on node {node} carries the lease of another pod, {lease_id}. It "
+                "is counted as foreign; delete it if nobody knows it."
+            )
+            lease_id = None
+        elif lease_id is not None:
+            leases.add(lease_id)
+        if pod.hami is None:
+            if pod.node:
+                unplaced.append(pod)
+            continue
+        places = list(pod.hami_instances)
+        for device in pod.hami:
+            gpu = gpus.get(device.gpu_uuid)
+            if gpu is None:
+                continue
+            if gpu.makes_instances:
+                place = next((p for p in places if p.gpu_uuid == gpu.uuid), None)
+                if place is not None:
+                    places.remove(place)
+                    uuid = instance_uuid(gpu.uuid, place.profile, place.start)
+                    if uuid in instances:
+                        held.append(HeldPiece(gpu.uuid, pod.name, 0, uuid, lease_id))
+                        continue
+                # Where it lies is not known, so nothing beside it can be promised.
+                held.append(HeldPiece(gpu.uuid, pod.name, BLOCKS_PER_GPU, None, lease_id))
+                continue
+            blocks = max(device.cores, parts_of(device.memory_mib, gpu.memory_mib))
+            held.append(HeldPiece(gpu.uuid, pod.name, min(blocks, BLOCKS_PER_GPU), None, lease_id))
+    held += _unplaced(node, offer, unplaced, notes)
+    return held, notes
+
+
+def _unplaced(
+    node: str, offer: Offer, pods: Sequence[PodFacts], notes: list[str]
+) -> list[HeldPiece]:
+    held: list[HeldPiece] = []
+    left = list(offer.gpus)
+    for pod in pods:
+        wanted = sum(count for resource, count in pod.requests if resource == GPU)
+        if not wanted or not offer.gpus:
+            continue
+        if pod.own and pod.own.pieces:
+            known = {gpu.uuid for gpu in offer.gpus}
+            held += [
+                HeldPiece(
+                    p.gpu_uuid,
+                    pod.name,
+                    0 if p.mig_uuid else p.blocks,
+                    p.mig_uuid,
+                    pod.own.lease_id,
+                )
+                for p in pod.own.pieces
+                if p.gpu_uuid in known
+            ]
+            continue
+        notes.append(
+            f"Pod {pod.name} on node {node} asks for {wanted} {GPU} and was not placed by HAMi's "
+            f"scheduler, so nobody knows which GPU it uses: {min(wanted, len(offer.gpus))} count "
+            "as held. Delete it, and keep pods there from other schedulers."
+        )
+        for _ in range(min(wanted, len(offer.gpus))):
+            gpu = left.pop() if left else offer.gpus[-1]
+            held.append(HeldPiece(gpu.uuid, pod.name, BLOCKS_PER_GPU))
+    return held
