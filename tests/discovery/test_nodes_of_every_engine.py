@@ -177,7 +177,7 @@ def with_resource(shape: str, resource: str, count: str):
         (with_labels("plugin-time-sliced-a30", gpu_replicas="200"), "the plugin's sharing."),
         (with_resource("hami-a100-40", "nvidia.com/mig-1g.5gb", "7"), "Keep one of them"),
         (
-            with_labels("plugin-mig-single-a100-40", gpu_product="NVIDIA-A100-SXM4-40GB-MIG-9g.5gb"),
+            with_labels("plugin-mig-single-a100-40", gpu_product="NVIDIA-A30-MIG-9g.5gb"),
             "nvidia-smi mig -lgip",
         ),
     ],
