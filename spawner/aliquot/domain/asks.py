@@ -39,7 +39,7 @@ def read_ask(options: object, *, also_known: Collection[str] = ()) -> Ask | Refu
     if unknown:
         return Refusal(
             Reason.UNKNOWN_OPTION,
-            {"option": _shown(unknown[0]), "known": ", ".join(KEYS)},
+            {"option": shown(unknown[0]), "known": ", ".join(KEYS)},
             (Remedy(RemedyKind.FIX_OPTION),),
         )
     fields: dict[str, str] = {}
@@ -88,11 +88,11 @@ def _read_share_fields(fields: Mapping[str, str]) -> Share | Refusal:
         return share
     if _PROFILE_INSIDE.search(text.lower()):
         return Refusal(
-            Reason.MIG_NOT_COMBINABLE, {"given": _shown(text)}, (Remedy(RemedyKind.FIX_OPTION),)
+            Reason.MIG_NOT_COMBINABLE, {"given": shown(text)}, (Remedy(RemedyKind.FIX_OPTION),)
         )
     return Refusal(
         Reason.UNREADABLE_SHARE,
-        {"given": _shown(text)},
+        {"given": shown(text)},
         (Remedy(RemedyKind.FIX_OPTION), WITHOUT_GPU),
     )
 
@@ -104,12 +104,12 @@ def _named_or_none(text: str | None) -> str | None:
 def _bad_value(option: str, value: object, allowed: str) -> Refusal:
     return Refusal(
         Reason.BAD_OPTION_VALUE,
-        {"option": option, "given": _shown(value), "allowed": allowed},
+        {"option": option, "given": shown(value), "allowed": allowed},
         (Remedy(RemedyKind.FIX_OPTION),),
     )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A foreign value, short and printable, for a sentence.
 
     What is inside a list or an object is not shown: it may be nested deeper than Python

@@ -21,6 +21,9 @@ from aliquot.domain.leases import Lease, Piece
 LEDGER = "aliquot.io/ledger"
 LEASE = "aliquot.io/lease"
 SPAWNER = "aliquot.io/spawner"
+# The spawn attempt, which is also the lease's id where there is one: pods without a GPU carry
+# it too, so that a spawner knows its own.
+ATTEMPT = "aliquot.io/attempt"
 PIECES = "aliquot.io/pieces"
 
 # Label values of Kubernetes ("Labels and Selectors", syntax and character set).

@@ -52,6 +52,25 @@ def _as_html(said: Said) -> str:
     return f"<p><strong>{escape(said.what)}:</strong> {escape(said.why)}</p><ul>{remedies}</ul>"
 
 
+class StartFailed(_HubError):
+    """A start that was granted and could not be carried out; ``sentence`` is for the person.
+
+    Status 409 for what the Hub is not at fault for (a full node, a missing image), so that it
+    does not count towards ``consecutive_failure_limit``.
+    """
+
+    def __init__(self, sentence: str, *, reason: str, status: int = 409) -> None:
+        if SpawnException is not None:
+            super().__init__(sentence, reason=reason, status_code=status)
+        else:
+            super().__init__(status, sentence, reason=reason)
+        self.message = self.jupyterhub_message = sentence
+        self.message_html = self.jupyterhub_html_message = f"<p>{escape(sentence)}</p>"
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class LinkPrefills(Exception):
     """A link has filled in the form instead of starting a server. Not an HTTP error, so that
     the Hub answers with the form and status 200."""

@@ -133,9 +133,13 @@ class ShareSpawner(Configurable):
         form.keep_prefill(options)
         raise LinkPrefills(say("picker.link_prefills", language))
 
+    async def known_options(self) -> Collection[str]:
+        """Names of options that are not ours and may pass; ``*`` lets all pass."""
+        return self.other_options
+
     async def _run_apply_user_options(self, user_options: Any) -> None:
         """The Hub's hook point for options (5.3 and newer), before pre_spawn_hook."""
-        known: Collection[str] = self.other_options
+        known = await self.known_options()
         if "*" in known and isinstance(user_options, Mapping):
             known = user_options.keys()
         ask = read_ask(user_options, also_known=known)
@@ -152,10 +156,15 @@ class ShareSpawner(Configurable):
         Form.of(self.user).keep_rejection(
             Rejection(refusal, given, language, was_offered=self._was_offered())
         )
-        self.user_options = dict(self._accepted)
-        self.orm_spawner.user_options = dict(self._accepted)
+        self._forget_options(self._accepted)
         self.log.info("%s: start refused, %s", self._log_name, refusal.reason.value)
         return StartRefused(refusal, language)
+
+    def _forget_options(self, accepted: dict[str, Any]) -> None:
+        """Start from these when the next start brings no options of its own."""
+        self._accepted = accepted
+        self.user_options = dict(accepted)
+        self.orm_spawner.user_options = dict(accepted)
 
     def _was_offered(self) -> bool:
         """Whether the page had said "starts now": then somebody else was faster."""
@@ -169,9 +178,13 @@ class ShareSpawner(Configurable):
         self._reserved = self._lease = None
         if not isinstance(ask.share, CpuOnly):
             await self._reserve(ask, self._attempt)
-        self._accepted = dict(self.user_options)
+        accepted_before, self._accepted = self._accepted, dict(self.user_options)
         Form.of(self.user).forget()
-        return await maybe_future(super().start())
+        try:
+            return await maybe_future(super().start())
+        except StartRefused:
+            self._forget_options(accepted_before)
+            raise
 
     async def _reserve(self, ask: Ask, attempt: str) -> None:
         """Hold the piece before anything exists that could use it."""
@@ -220,15 +233,21 @@ class ShareSpawner(Configurable):
             )
         return env
 
+    def reserved_event(self) -> list[dict[str, Any]]:
+        """What is told first on the pending page: the piece that is held, if one is."""
+        if self._lease is None:
+            return []
+        held = say(
+            "picker.reserved",
+            language_of(self.handler),
+            share=self._lease.placement.words,
+            group=self._lease.group,
+        )
+        return [{"progress": 20, "message": held}]
+
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        if self._lease is not None:
-            held = say(
-                "picker.reserved",
-                language_of(self.handler),
-                share=self._lease.placement.words,
-                group=self._lease.group,
-            )
-            yield {"progress": 20, "message": held}
+        for event in self.reserved_event():
+            yield event
         async with aclosing(super().progress()) as events:
             async for event in events:
                 yield event
