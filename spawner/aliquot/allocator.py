@@ -23,8 +23,8 @@ from aliquot.bindings.kubernetes import bind_pod
 from aliquot.bindings.local import bind_local
 from aliquot.bindings.patches import NotBindable, ProcessPatch
 from aliquot.discovery import GpuStateUnreadable, InventorySource, source_for
-from aliquot.discovery.marked_processes import deployment_mark
 from aliquot.discovery.leftovers import Leftovers, leftovers_for
+from aliquot.discovery.marked_processes import deployment_mark
 from aliquot.domain.admission import explain
 from aliquot.domain.availability import Availability, availability
 from aliquot.domain.inventory import KUBERNETES, Inventory

@@ -20,7 +20,8 @@ from aliquot.domain.quota import GroupTree
 from aliquot.domain.shares import Slice
 from tests.cluster.dra_devices import device_classes
 from tests.cluster.gpu_models import A100_80, H100_80, RTX_PRO_6000, gpu_uuid, mig_uuid
-from tests.cluster.node_shapes import SHAPES, Kind as ShapeKind
+from tests.cluster.node_shapes import SHAPES
+from tests.cluster.node_shapes import Kind as ShapeKind
 from tests.discovery.cluster_objects import cluster_of, inventory_of, shaped
 
 ENGINES = {
