@@ -28,6 +28,8 @@ class Engine(StrEnum):
         """Whether one notebook can have whole GPUs and a part of one more.
 
         HAMi's and KAI's requests say one size for all cards of a container (HAMi: cores and
-        memory per card; KAI: ``gpu-fraction`` with ``gpu-fraction-num-devices``).
+        memory per card; KAI: ``gpu-fraction`` with ``gpu-fraction-num-devices``). HAMi's DRA
+        driver numbers the limits of a claim's cards in no fixed order, so that a whole card
+        could be held to the part's limit (hami_core.go, GetCDIContainerEdits).
         """
-        return self not in (Engine.HAMI, Engine.HAMI_MIG, Engine.KAI)
+        return self not in (Engine.HAMI, Engine.HAMI_MIG, Engine.KAI, Engine.DRA_HAMI)
