@@ -6,10 +6,11 @@ for as long as the server lives. It has the environment that kernels get, so it 
 they see. It judges nothing; `receipt` does.
 
     {"cuda": {"error": null | "CUDA_ERROR_…" | "LIBRARY_NOT_FOUND",
-              "devices": [{"uuid": "8-4-4-4-12 hex" | null, "error": null | "…",
-                           "free_mib": …, "total_mib": …}]},
+              "devices": [{"uuid": "8-4-4-4-12 hex" | null, "name": "NVIDIA …" | null,
+                           "error": null | "…", "free_mib": …, "total_mib": …}]},
      "card_free_mib": {"<gpu uuid>": …},        by NVML, where it tells
-     "thread_percentage": "30" | null}
+     "thread_percentage": "30" | null,
+     "hami": null | {"is_off": …, "limits_mib": {"<device number>": …}}}
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import sys
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 _MIB = 1024 * 1024
+_LIMIT = re.compile(r"CUDA_DEVICE_MEMORY_LIMIT_(\d{1,2})")
+_SIZE = re.compile(r"(\d{1,15})([kKmMgG]?)")
+_UNITS = {"": 1, "k": 1024, "m": _MIB, "g": 1024 * _MIB}
+_MEANS_NO = ("", "0", "false")
 _SUCCESS = 0
 _NAMES = {
     1: "CUDA_ERROR_INVALID_VALUE",
@@ -77,6 +84,12 @@ class _Cuda:
         self.call("cuDeviceGetUuid_v2" if second else "cuDeviceGetUuid", raw, device)
         return str(uuid.UUID(bytes=bytes(raw)))
 
+    def device_name(self, device: ctypes.c_int) -> str:
+        """The product; of a MIG slice "NVIDIA A100-SXM4-80GB MIG 1g.10gb"."""
+        name = ctypes.create_string_buffer(256)
+        self.call("cuDeviceGetName", name, len(name), device)
+        return name.value.decode(errors="replace")
+
     def memory(self, device: ctypes.c_int) -> tuple[int, int]:
         """Free and total bytes; total is the card's under MPS, free is at most the limit."""
         context = ctypes.c_void_p()
@@ -100,11 +113,13 @@ def look_at_cuda() -> dict[str, Any]:
 
 
 def _device(cuda: _Cuda, index: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"uuid": None, "error": None, "free_mib": None, "total_mib": None}
+    unknown = ("uuid", "name", "error", "free_mib", "total_mib")
+    found: dict[str, Any] = dict.fromkeys(unknown)
     device = ctypes.c_int()
     try:
         cuda.call("cuDeviceGet", ctypes.byref(device), index)
         found["uuid"] = cuda.device_uuid(device)
+        found["name"] = cuda.device_name(device)
         free, total = cuda.memory(device)
         found["free_mib"], found["total_mib"] = free // _MIB, total // _MIB
     except (_CudaError, AttributeError) as error:
@@ -130,6 +145,22 @@ def look_at_cards(uuids: list[str]) -> dict[str, int]:
     return free
 
 
+def look_at_hami(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """HAMi's own settings; None where it is not at work.
+
+    Source: HAMi 4707fb0, nvinternal/plugin/server.go (`CUDA_DEVICE_MEMORY_LIMIT_0=24467m`), and
+    HAMi-core 8f3a89c, libvgpu.c (CUDA_DISABLE_CONTROL).
+    """
+    limits: dict[str, int] = {}
+    for name, value in environ.items():
+        found = _LIMIT.fullmatch(name)
+        size = _SIZE.fullmatch(value.strip())
+        if found and size:
+            limits[found[1]] = int(int(size[1]) * _UNITS[size[2].lower()]) // _MIB
+    disabled = environ.get("CUDA_DISABLE_CONTROL", "").lower() not in _MEANS_NO
+    return {"is_off": disabled, "limits_mib": limits} if limits or disabled else None
+
+
 def main() -> None:
     # The user's first cell matters more than this check.
     os.nice(5)
@@ -139,6 +170,7 @@ def main() -> None:
         "cuda": look_at_cuda(),
         "card_free_mib": cards,
         "thread_percentage": os.environ.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"),
+        "hami": look_at_hami(os.environ),
     }
     print(json.dumps(report), flush=True)
     # Tearing a context down can hang with an ill driver; the operating system does it anyway.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from aliquot.domain.model_names import short_model
 from aliquot_lab.wording import Sentence, say
 
 VARIABLE = "ALIQUOT_LEASE"
@@ -178,14 +179,3 @@ _TYPE_WORDS = {
     list: "a list",
     dict: "an object",
 }
-
-
-def short_model(model: str) -> str:
-    """Drop maker, socket and memory type: "NVIDIA A100-SXM4-80GB" is "A100 80GB"."""
-    words = model.replace("-", " ").split()
-    kept = [
-        word
-        for word in words
-        if word != "NVIDIA" and not word.startswith(("SXM", "HBM")) and word.upper() != "PCIE"
-    ]
-    return " ".join(kept) or model

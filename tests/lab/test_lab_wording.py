@@ -57,10 +57,10 @@ def test_the_environment_of_a_process_chooses_its_language():
 
 
 def test_a_sentence_may_hold_a_sentence():
-    nested = say("check_memory", device=say("blocks", blocks=30))
+    nested = say("lease_line", memory=say("enforced_soft"), compute=say("enforced_none"), by="x")
 
-    assert nested.text("en") == "memory cap on 30 blocks"
-    assert nested.text("ko") == "30 블록의 메모리 상한"
+    assert nested.text("en").startswith("Memory enforced: as a soft limit. Compute enforced: not")
+    assert say("enforced_soft").text("ko") in nested.text("ko")
 
 
 def test_every_note_that_a_binding_writes_has_words_in_both_languages():

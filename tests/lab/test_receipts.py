@@ -195,7 +195,7 @@ def test_an_advisory_share_is_never_verified(nvml_scenario):
     receipt = receipt_of(nvml_scenario("h100-mps-blocks"), lease, CUDA_VISIBLE_DEVICES=FIRST)
 
     assert (receipt.verdict, results(receipt)) == ("not_verifiable", ["pass", "unknown"])
-    assert reasons(receipt) == ["Nothing enforces a memory limit here: the lease is advisory."]
+    assert reasons(receipt) == ["Nothing enforces a memory limit here: shares are only counted."]
 
 
 def test_of_two_slices_cuda_shows_one_and_the_other_stays_unverified(nvml_scenario):
@@ -251,6 +251,66 @@ def test_a_mixed_lease_names_who_enforces_each_piece(nvml_scenario):
 
     assert receipt.verdict == "verified"
     assert [check.enforced_by for check in receipt.checks[1:]] == ["driver", "mps"]
+
+
+def in_a_pod(profile: str = "1g.10gb", mib: int = 9856) -> str:
+    """A slice of a device plugin, which tells no UUID: the ledger has a name of its own."""
+    name = f"gpu-1/{profile}/3"
+    piece = slice_piece("gpu-1/gpu/0", name, profile, mib, "A100-80GB")
+    return lease_text(piece, kind="slice", by="mig", memory="hardware", compute="hardware")
+
+
+def test_a_slice_in_a_pod_is_verified_by_its_profile_and_memory(nvml_scenario):
+    machine = nvml_scenario("a100-mig-mixed")
+
+    receipt = receipt_of(machine, in_a_pod(), CUDA_VISIBLE_DEVICES=SLICE)
+
+    assert (receipt.verdict, results(receipt)) == ("verified", ["pass", "pass"])
+    assert receipt.checks[0].seen.text("en") == f"{A100} MIG 1g.10gb"
+    assert receipt.seen["cuda"]["devices"][0]["uuid"] == SLICE.removeprefix("MIG-")
+
+
+def test_another_slice_in_a_pod_is_a_mismatch(nvml_scenario):
+    machine = nvml_scenario("a100-mig-mixed")
+
+    receipt = receipt_of(machine, in_a_pod("2g.20gb", 19968), CUDA_VISIBLE_DEVICES=SLICE)
+
+    assert (receipt.verdict, results(receipt)) == ("mismatch", ["fail"])
+    assert reasons(receipt) == [
+        "CUDA shows a device of another model or profile than the lease names."
+    ]
+
+
+def test_limits_of_hami_are_read_from_its_variables(nvml_scenario):
+    """The stand-in has no libvgpu.so, so the card shows whole, and that is a mismatch."""
+    lease = lease_text(
+        block_piece(FIRST, 30, 24467, H100),
+        kind="blocks", by="hami", memory="soft", compute="soft",
+    )  # fmt: skip
+    environment = {
+        "CUDA_VISIBLE_DEVICES": FIRST,
+        "CUDA_DEVICE_MEMORY_LIMIT_0": "24467m",
+        "CUDA_DEVICE_MEMORY_LIMIT_1": "2g",
+        "CUDA_DISABLE_CONTROL": "true",
+    }
+
+    receipt = receipt_of(nvml_scenario("h100-mps-blocks"), lease, **environment)
+
+    assert receipt.seen["hami"] == {"is_off": True, "limits_mib": {"0": 24467, "1": 2048}}
+    assert receipt.verdict == "mismatch"
+    assert "more memory than the lease grants" in reasons(receipt)[0]
+    assert "CUDA_DISABLE_CONTROL" in reasons(receipt)[1]
+    assert [check.result for check in receipt.checks] == ["pass", "fail", "fail", "fail"]
+
+
+@pytest.mark.parametrize("value", ["", "0", "false"])
+def test_hami_that_is_not_switched_off_is_nothing_to_tell(nvml_scenario, value):
+    environment = {**BOUND_TO_THIRTY_BLOCKS, "CUDA_DISABLE_CONTROL": value}
+
+    receipt = receipt_of(nvml_scenario("h100-mps-blocks"), THIRTY_BLOCKS, **environment)
+
+    assert receipt.seen["hami"] is None
+    assert receipt.verdict == "verified"
 
 
 class Service:

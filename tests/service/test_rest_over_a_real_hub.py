@@ -72,6 +72,7 @@ def receipt_for(lease_id: str) -> dict:
             }
         ],
         "simulated": True,
+        "seen": None,
     }
 
 
@@ -218,6 +219,30 @@ def test_a_notebook_sends_its_receipt_and_its_owner_reads_it(hub, ada, adas_note
     assert read.json() == receipt_for(adas_notebook)
     mine = hub.service("GET", "api/leases/mine", token=ada).json()
     assert mine["items"][0]["verdict"] == "not_verifiable"
+
+
+def test_the_books_make_up_their_own_mind_about_what_a_notebook_saw(hub, ada, adas_notebook):
+    device = {"uuid": None, "name": "NVIDIA H100", "error": None, "free_mib": 1, "total_mib": 2}
+    receipt = receipt_for(adas_notebook) | {
+        "verdict": "verified",
+        "reason": None,
+        "seen": {
+            "cuda": {"error": "LIBRARY_NOT_FOUND", "devices": [device]},
+            "card_free_mib": {},
+            "thread_percentage": None,
+            "hami": None,
+        },
+    }
+
+    put = hub.service("PUT", f"api/receipts/{adas_notebook}", token=ada, json=receipt)
+    mine = hub.service("GET", "api/leases/mine", token=ada)
+
+    assert put.status_code == 200, put.text
+    lease = mine.json()["items"][0]
+    assert lease["verdict"] == "not_verifiable"
+    assert "libcuda.so.1" in lease["verdict_reason"]
+    text = hub.service("GET", "metrics", token=PROMETHEUS).text
+    assert 'jupyterhub_aliquot_receipts{verdict="not_verifiable"} 1.0' in text
 
 
 def test_a_receipt_for_somebody_elses_lease_is_refused_as_if_there_were_none(

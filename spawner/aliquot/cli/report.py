@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -19,7 +21,10 @@ from aliquot.cli.findings import sqlite_path
 from aliquot.domain.inventory import Gpu, Inventory
 from aliquot.domain.judging import Unreadable
 from aliquot.domain.lease_json import utc_text
-from aliquot.domain.leases import Lease
+from aliquot.domain.leases import Lease, Placement
+from aliquot.domain.receipts import Verdict, judge_receipt
+from aliquot.domain.uncertain import differing, gone
+from aliquot.domain.wording import say
 from aliquot.settings import Settings
 from aliquot.storage import Ledger, LedgerUnavailable, Store
 
@@ -38,13 +43,14 @@ def report(config: Path | None, database: str | None, as_json: bool) -> None:
             "(aliquot report -f jupyterhub_config.py), or start the Hub once: it makes it."
         )
     try:
-        ledger = Store.open(
+        store = Store.open(
             settings.database_url, busy_wait_seconds=settings.database_wait_seconds, migrate=False
-        ).ledger()
+        )
+        ledger, receipts, grants = store.ledger(), store.open_receipts(), store.differing_grants()
     except LedgerUnavailable as error:
         raise click.ClickException(str(error)) from error
     now = datetime.now(UTC)
-    found = report_of(ledger, _inventory(settings), now)
+    found = report_of(ledger, _inventory(settings), now, receipts, grants)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -55,22 +61,45 @@ def _inventory(settings: Settings) -> Inventory | Unreadable:
     return Allocator.from_settings(settings).inventory()
 
 
-def report_of(ledger: Ledger, inventory: Inventory | Unreadable, now: datetime) -> dict[str, Any]:
-    """The report as JSON has it. ``gpus`` is None when they cannot be read."""
+def report_of(
+    ledger: Ledger,
+    inventory: Inventory | Unreadable,
+    now: datetime,
+    receipts: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    grants: Mapping[str, tuple[Placement, Placement]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The report as JSON has it. ``gpus`` is None when they cannot be read.
+
+    ``findings`` are those that need no Hub: whether a pod's server is known, only the service
+    can tell.
+    """
     readable = isinstance(inventory, Inventory)
     leases = sorted(ledger.books.leases, key=lambda lease: lease.reserved_at)
+    doubts = [*differing(leases, grants), *(gone(leases, inventory) if readable else ())]
     return {
         "at": utc_text(now),
         "simulated": readable and inventory.simulated,
         "gpu_state": None if readable else inventory.why,
-        "leases": [_lease(lease, now) for lease in leases],
+        "leases": [_lease(lease, now, inventory, receipts.get(lease.id)) for lease in leases],
+        "findings": [
+            {"kind": one.kind.value, "lease_id": one.about, "message": one.sentence()}
+            for one in doubts
+        ],
         "groups": [_group(name, ledger) for name in sorted(ledger.tree.groups)],
         "gpus": [_gpu(gpu, ledger) for gpu in inventory.gpus] if readable else None,
     }
 
 
-def _lease(lease: Lease, now: datetime) -> dict[str, Any]:
+def _lease(
+    lease: Lease,
+    now: datetime,
+    inventory: Inventory | Unreadable,
+    receipt: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     since = lease.active_at or lease.reserved_at
+    known = inventory.by_uuid if isinstance(inventory, Inventory) else {}
+    gpus = [known[p.gpu_uuid] for p in lease.placement.pieces if p.gpu_uuid in known]
+    judged = None if receipt is None else judge_receipt(lease, inventory, receipt)
     return {
         "lease_id": lease.id,
         "user": lease.user_name,
@@ -83,6 +112,10 @@ def _lease(lease: Lease, now: datetime) -> dict[str, Any]:
             {"uuid": p.gpu_uuid, "model": p.gpu_model, "blocks": p.blocks, "mig_uuid": p.mig_uuid}
             for p in lease.placement.pieces
         ],
+        "nodes": sorted({gpu.node for gpu in gpus if gpu.node}),
+        "engines": sorted({gpu.engine.value for gpu in gpus}),
+        "verdict": judged and judged.verdict.value,
+        "verdict_reason": judged and judged.why(),
         "state": lease.state.value,
         "since": utc_text(since),
         "age_seconds": max(0, round((now - since).total_seconds())),
@@ -111,6 +144,8 @@ def _gpu(gpu: Gpu, ledger: Ledger) -> dict[str, Any]:
         "index": gpu.index,
         "uuid": gpu.uuid,
         "model": gpu.model,
+        "node": gpu.node,
+        "engine": gpu.engine.value,
         "mode": "mig" if gpu.mig_enabled else "blocks" if gpu.blocks_by else "whole",
         "held_blocks": None if gpu.mig_enabled else use.blocks,
         "sharers": use.sharers,
@@ -127,7 +162,8 @@ def _print(found: dict[str, Any]) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     mark = " (simulated)" if found["simulated"] else ""
-    leases = _table(f"Leases{mark}", "User", "Server", "Group", "Size", "GPU", "State", "For")
+    columns = ("User", "Server", "Group", "Size", "GPU", "Node", "State", "For", "Receipt")
+    leases = _table(f"Leases{mark}", *columns)
     for lease in found["leases"]:
         models = dict.fromkeys(gpu["model"] for gpu in lease["gpus"])
         _add_row(
@@ -137,13 +173,21 @@ def _print(found: dict[str, Any]) -> None:
             lease["group"],
             f"{lease['share']}, {lease['memory_mib'] / 1024:.1f} GiB",
             ", ".join(models),
+            ", ".join(lease["nodes"]) or "-",
             lease["state"],
             age(lease["age_seconds"]),
+            say(f"receipt.verdict.{lease['verdict']}") if lease["verdict"] else "-",
         )
     if found["leases"]:
         console.print(leases)
     else:
         console.print("Nobody holds a GPU.")
+    for lease in found["leases"]:
+        if lease["verdict"] == Verdict.MISMATCH:
+            told = f"{lease['user']}: {lease['verdict_reason']}"
+            console.print(told, markup=False, highlight=False)
+    for one in found["findings"]:
+        console.print(one["message"], markup=False, highlight=False)
     groups = _table("Groups, in blocks", "Group", "Under", "Held", "Quota", "Free")
     for group in found["groups"]:
         numbers = (group["held_blocks"], group["nominal_blocks"], group["free_blocks"])
@@ -155,13 +199,14 @@ def _print(found: dict[str, Any]) -> None:
     if found["gpus"] is None:
         console.print(f"GPUs cannot be read: {found['gpu_state']}", markup=False)
         return
-    gpus = _table(f"GPUs{mark}", "GPU", "Model", "Held", "UUID")
+    gpus = _table(f"GPUs{mark}", "Node", "GPU", "Model", "Engine", "Held", "UUID")
     for gpu in found["gpus"]:
         slices = (f"{s['held']} of {s['all']} {s['profile']}" for s in gpu["slices"])
         held = ", ".join(slices) or "no slices"
         if gpu["mode"] != "mig":
             held = f"{gpu['held_blocks']} of 100 blocks, {gpu['sharers']} notebooks"
-        _add_row(gpus, str(gpu["index"]), gpu["model"], held, gpu["uuid"])
+        place = (gpu["node"] or "-", str(gpu["index"]))
+        _add_row(gpus, *place, gpu["model"], gpu["engine"], held, gpu["uuid"])
     console.print(gpus)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any, cast
 
 from aliquot.domain.availability import Availability, GroupBalance
 from aliquot.domain.books import Books
@@ -15,8 +16,9 @@ from aliquot.domain.inventory import Inventory
 from aliquot.domain.judging import Decision, Grant, Situation, Unreadable, reason_of
 from aliquot.domain.leases import Lease, Piece, Placement
 from aliquot.domain.placement import place
+from aliquot.domain.receipts import enforcer, judge_receipt
 from aliquot.domain.refusals import Ask, Refusal, Remedy
-from aliquot.domain.shares import Kind, Share
+from aliquot.domain.shares import Share
 from aliquot.domain.sizes import Run, Verdict, most_blocks, offered_shares
 from aliquot.domain.uncertain import Uncertain
 from aliquot.domain.wording import say_refusal, say_remedy
@@ -100,23 +102,13 @@ def placement_model(
         blocks=placement.cost.blocks,
         memory_mib=placement.memory_mib,
         kinds=sorted(placement.kinds),
-        enforced_by=list(dict.fromkeys(enforcer(p, inventory) for p in placement.pieces)),
+        enforced_by=[*dict.fromkeys(_enforcer(p, inventory) for p in placement.pieces)],
         pieces=[_piece_model(piece, with_uuids) for piece in placement.pieces],
     )
 
 
-def enforcer(piece: Piece, inventory: Inventory | Unreadable) -> EnforcedBy:
-    """Who holds the notebook to its piece. Blocks on a GPU that is not seen any more are
-    held by nobody that we know of."""
-    if isinstance(inventory, Inventory) and inventory.simulated:
-        return "simulated"
-    match piece.kind:
-        case Kind.SLICE:
-            return "mig"
-        case Kind.WHOLE:
-            return "driver"
-    gpu = inventory.by_uuid.get(piece.gpu_uuid) if isinstance(inventory, Inventory) else None
-    return "none" if gpu is None or gpu.blocks_by is None else gpu.blocks_by.value
+def _enforcer(piece: Piece, inventory: Inventory | Unreadable) -> EnforcedBy:
+    return cast(EnforcedBy, enforcer(piece, inventory))
 
 
 def _piece_model(piece: Piece, with_uuids: bool) -> PieceModel:
@@ -233,9 +225,13 @@ def findings_model(
 
 
 def lease_model(
-    lease: Lease, inventory: Inventory | Unreadable, receipt: Mapping[str, object] | None
+    lease: Lease,
+    inventory: Inventory | Unreadable,
+    receipt: Mapping[str, Any] | None,
+    language: str,
 ) -> LeaseModel:
     """For the lease's owner: with the ids of its GPUs."""
+    judged = None if receipt is None else judge_receipt(lease, inventory, receipt)
     return LeaseModel.model_validate(
         {
             "lease_id": lease.id,
@@ -248,6 +244,7 @@ def lease_model(
             "reserved_at": lease.reserved_at,
             "active_at": lease.active_at,
             "until": lease.until,
-            "verdict": None if receipt is None else receipt.get("verdict"),
+            "verdict": judged and judged.verdict,
+            "verdict_reason": judged and judged.why(language),
         }
     )

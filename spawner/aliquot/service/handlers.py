@@ -114,7 +114,7 @@ class MyLeasesHandler(Reading):
             LeasesModel(
                 simulated=gpu_state_model(inventory, utc_now()).simulated,
                 items=[
-                    lease_model(lease, inventory, receipt)
+                    lease_model(lease, inventory, receipt, self.language)
                     for lease, receipt in zip(page, receipts, strict=True)
                 ],
                 pagination=PageModel(offset=query.offset, limit=query.limit, total=len(mine)),

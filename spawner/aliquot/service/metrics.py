@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from aliquot.domain.currency import NOTHING, Cost
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.leases import LeaseState
+from aliquot.domain.receipts import Verdict, judge_receipt
 from aliquot.domain.uncertain import Doubt
 from aliquot.service.models import utc_now
 from aliquot.service.state import ServiceState
@@ -69,6 +70,7 @@ class Books(Collector):
     def _ledger(self) -> Iterator[Metric]:
         try:
             ledger = self._state.allocator.store.ledger()
+            receipts = self._state.allocator.store.open_receipts()
         except LedgerUnavailable:
             yield self._gauge("ledger_readable", "1 when the ledger can be read", {(): 0})
             return
@@ -104,6 +106,19 @@ class Books(Collector):
             "Open leases by state",
             {(state,): count for state, count in states.items()},
             ("state",),
+        )
+        inventory = self._state.allocator.inventory()
+        verdicts = Counter(
+            judge_receipt(lease, inventory, receipts[lease.id]).verdict.value
+            if lease.id in receipts
+            else "none"
+            for lease in ledger.books.leases
+        )
+        yield self._gauge(
+            "receipts",
+            "Open leases by what their notebook saw of them; 'none' has not told yet",
+            {(verdict,): verdicts[verdict] for verdict in (*map(str, Verdict), "none")},
+            ("verdict",),
         )
 
     def _gpus(self) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from aliquot.domain.receipts import Verdict
 from aliquot.domain.refusals import Reason, RemedyKind
 from aliquot.domain.shares import MAX_TEXT, Kind
 from aliquot.domain.sizes import State
@@ -244,7 +245,11 @@ class NoQuery(BaseModel):
 
 
 class LeaseModel(Answer):
-    """What one server holds. ``charged_blocks`` is what the group's quota counts."""
+    """What one server holds. ``charged_blocks`` is what the group's quota counts.
+
+    ``verdict`` compares what the notebook saw with the books, None before it has told;
+    ``verdict_reason`` says what is wrong or unknown, with both sides.
+    """
 
     lease_id: str
     user: str
@@ -256,7 +261,8 @@ class LeaseModel(Answer):
     reserved_at: Utc
     active_at: Utc | None
     until: Utc | None
-    verdict: Literal["verified", "mismatch", "not_verifiable"] | None
+    verdict: Verdict | None
+    verdict_reason: str | None
 
 
 class PageModel(Answer):
@@ -284,9 +290,45 @@ class CheckModel(Received):
     enforced_by: str | None = Field(None, max_length=40)
 
 
+class SeenDeviceModel(Received):
+    """A device that CUDA shows."""
+
+    uuid: str | None = Field(max_length=64)
+    name: str | None = Field(max_length=256)
+    error: str | None = Field(max_length=100)
+    free_mib: int | None = Field(ge=0)
+    total_mib: int | None = Field(ge=0)
+
+
+class SeenCudaModel(Received):
+    error: str | None = Field(max_length=100)
+    devices: list[SeenDeviceModel] = Field(max_length=64)
+
+
+class SeenHamiModel(Received):
+    """HAMi's settings in the notebook's environment; limits by the device's number."""
+
+    is_off: bool
+    limits_mib: dict[Annotated[str, StringConstraints(pattern="^[0-9]{1,2}$")], int] = Field(
+        max_length=64
+    )
+
+
+class SeenModel(Received):
+    """What was found inside, before anybody judged it."""
+
+    cuda: SeenCudaModel
+    card_free_mib: dict[Annotated[str, StringConstraints(max_length=255)], int] = Field(
+        max_length=64
+    )
+    thread_percentage: str | None = Field(max_length=20)
+    hami: SeenHamiModel | None
+
+
 class ReceiptModel(Received):
     """What a notebook found when it looked at its own caps. It vouches for itself only: the
-    books never depend on it."""
+    books never depend on it. ``verdict`` and ``checks`` are what its user is shown; from
+    ``seen`` the service makes up its own mind."""
 
     # Not Literal[1], which takes true as well.
     version: int = Field(ge=1, le=1)
@@ -297,6 +339,7 @@ class ReceiptModel(Received):
     reason: str | None = Field(None, max_length=1000)
     checks: list[CheckModel] = Field(max_length=64)
     simulated: bool
+    seen: SeenModel | None = None
 
 
 # -- health -------------------------------------------------------------------------------

@@ -270,6 +270,14 @@ class Store:
         with self._read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def open_receipts(self) -> dict[str, Mapping[str, Any]]:
+        """What the notebooks of open leases have verified, by lease id."""
+        is_open = select(leases.c.id).where(IS_OPEN)
+        query = select(receipts.c.lease_id, receipts.c.receipt)
+        with self._read() as connection:
+            rows = connection.execute(query.where(receipts.c.lease_id.in_(is_open)))
+            return {row.lease_id: row.receipt for row in rows}
+
     def events(self, after: int = 0, limit: int = 100) -> list[Event]:
         """The audit in the order of writing, from the event behind number ``after``."""
         query = events.select().where(events.c.id > after).order_by(events.c.id).limit(limit)
@@ -307,34 +315,29 @@ class Store:
         except TimeoutError as error:
             raise errors.locked(self._url, self._wait_seconds) from error
 
-    def _run_all(self, operations: list[Operation]) -> list[Any]:
-        with self._locked_write() as write:
-            return [operation(write) for operation in operations]
-
     @contextmanager
     def _write(self) -> Iterator[WriteTransaction]:
         """Hold the write lock; commit at the end if something was written."""
         if not self._write_lock.acquire(timeout=self._wait_seconds):
             raise errors.locked(self._url, self._wait_seconds)
         try:
-            with self._locked_write() as write:
-                yield write
-        finally:
-            self._write_lock.release()
-
-    @contextmanager
-    def _locked_write(self) -> Iterator[WriteTransaction]:
-        """The same, for who has the process's write lock already."""
-        try:
             write = self._begin_write()
             yield write
             self._known = write.finish()
-        except Exception as error:
-            self._undo()
-            self._raise_named(error)
-        except BaseException:
-            self._undo()
-            raise
+        except BaseException as error:
+            self._undo(error)
+        finally:
+            self._write_lock.release()
+
+    def _run_all(self, operations: list[Operation]) -> list[Any]:
+        """The same for ``turns``, which has the lock."""
+        try:
+            write = self._begin_write()
+            results = [operation(write) for operation in operations]
+            self._known = write.finish()
+        except BaseException as error:
+            self._undo(error)
+        return results
 
     def _begin_write(self) -> WriteTransaction:
         """Take the lock and make sure that the ledger in memory is the one on disk.
@@ -354,13 +357,17 @@ class Store:
                 self._drop_writer()
         raise AssertionError
 
-    def _undo(self) -> None:
-        """Roll back; a connection that cannot even do that is closed."""
+    def _undo(self, error: BaseException) -> NoReturn:
+        """Roll back and raise what went wrong; a connection that cannot even roll back is
+        closed."""
         try:
             if self._writer is not None:
                 self._writer.rollback()
         except Exception:
             self._drop_writer()
+        if isinstance(error, Exception):
+            self._raise_named(error)
+        raise error
 
     def _raise_named(self, error: Exception) -> NoReturn:
         """Raise it as LedgerUnavailable if it is a fault of the database, else as it is.
