@@ -3,7 +3,8 @@
 Nearly all of a reservation's time is the disk's, at the commit. When a class of sixty starts
 its notebooks at once, whoever has the write lock therefore does the work of all that wait,
 one after the other in the order in which they came, and commits once. Each still decides on
-what the ones before it have written, and none is answered before the commit.
+what the ones before it have written, and none is answered before the commit. Who comes when
+nobody writes does its own at once.
 
 If one of them fails, all is undone and each gets a transaction to itself: a fault of one is
 never another's. An operation may hence run twice, and changes nothing but its transaction.
@@ -57,6 +58,12 @@ class Turns:
 
     def take(self, operation: Operation, wait_seconds: float) -> Any:
         """Do it, with those of others. Raises TimeoutError when the lock was not to be had."""
+        if not self._has_leader and self._lock.acquire(blocking=False):
+            # Nobody waits and nobody writes. Who comes meanwhile makes the line.
+            try:
+                return self._run_all([operation])[0]
+            finally:
+                self._lock.release()
         deadline = time.monotonic() + wait_seconds
         turn = _Turn(operation)
         with self._mutex:
