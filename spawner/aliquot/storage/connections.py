@@ -92,7 +92,11 @@ class Writer:
                     raise
 
     def commit(self) -> None:
-        self._driver.commit()
+        if self._file is None:
+            self._driver.commit()
+        else:
+            # The driver's own method would compile the word each time.
+            self.cursor.execute("COMMIT")
         if self.connection.in_transaction():
             self.connection.commit()
 

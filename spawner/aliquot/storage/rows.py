@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from aliquot.domain.currency import Cost
@@ -129,6 +130,20 @@ def group_from_row(row: Mapping[Any, Any]) -> ResourceGroup:
         **limits,
     )
     return ResourceGroup(row["name"], quota, row["parent"])
+
+
+def event_to_row(
+    at: datetime, actor: str, kind: str, about: str, before: Any, after: Any, why: str
+) -> dict[str, Any]:
+    return {
+        "at": at,
+        "actor": actor,
+        "kind": kind,
+        "object": about,
+        "before": before,
+        "after": after,
+        "why": why,
+    }
 
 
 def event_from_row(row: Any) -> Event:

@@ -22,6 +22,7 @@ from aliquot.domain.shares import read_share
 from aliquot.storage.connections import Writer
 from aliquot.storage.prepared import LedgerStatements
 from aliquot.storage.rows import (
+    event_to_row,
     grant_summary,
     group_from_row,
     lease_from_row,
@@ -122,11 +123,13 @@ class WriteTransaction:
     def insert(self, lease: Lease, actor: str, at: datetime) -> None:
         """Raises ValueError for what the tables refuse, such as an id that was used before."""
         dbapi: Any = self.connection.dialect.loaded_dbapi
+        after = lease_summary(lease)
+        event = event_to_row(at, actor, "lease.reserved", lease.id, None, after, "started")
         try:
-            self._statements.insert_lease.run(self._cursor, lease_to_row(lease))
+            self._statements.insert_lease(self._cursor, lease_to_row(lease), event)
         except dbapi.IntegrityError as error:
             raise ValueError(f"lease {lease.id} cannot be written: {error}") from error
-        self.event(at, actor, "lease.reserved", lease.id, None, lease_summary(lease), "started")
+        self.has_written = True
         self._count(1, self.ledger.books.with_lease(lease))
         self._changed[lease.server.spawner_id] = lease
 
@@ -187,18 +190,8 @@ class WriteTransaction:
     def event(
         self, at: datetime, actor: str, kind: str, about: str, before: Any, after: Any, why: str
     ) -> None:
-        self._statements.insert_event.run(
-            self._cursor,
-            {
-                "at": at,
-                "actor": actor,
-                "kind": kind,
-                "object": about,
-                "before": before,
-                "after": after,
-                "why": why,
-            },
-        )
+        row = event_to_row(at, actor, kind, about, before, after, why)
+        self._statements.insert_event.run(self._cursor, row)
         self.has_written = True
 
     def finish(self) -> Known | None:
