@@ -160,17 +160,20 @@ def _over_a_limit(
 ) -> Refusal | NeedsApproval | None:
     """The first limit on the way up that the charge breaks, by precedence of the reasons."""
     quotas = [(name, situation.tree.groups[name].quota) for name in path]
-    told = {"asked": piece.words, "asked_blocks": charge.blocks}
+
+    def told(name: str) -> dict[str, int | str]:
+        return {"asked": piece.words, "asked_blocks": charge.blocks, "group": name}
+
     for name, quota in quotas:
         if quota.per_notebook is not None and not charge.fits_in(quota.per_notebook):
             cap = quota.per_notebook.whole_blocks_within
-            return Refusal(Reason.OVER_NOTEBOOK_CAP, {**told, "group": name, "cap_blocks": cap})
+            return Refusal(Reason.OVER_NOTEBOOK_CAP, {**told(name), "cap_blocks": cap})
     for name, quota in quotas:
         if not charge.fits_in(quota.nominal):
             nominal = quota.nominal.whole_blocks_within
             return Refusal(
                 Reason.OVER_GROUP_TOTAL,
-                {**told, "group": name, "nominal_blocks": nominal},
+                {**told(name), "nominal_blocks": nominal},
             )
     for name, quota in quotas:
         if quota.approval_above is not None and not charge.fits_in(quota.approval_above):
@@ -178,17 +181,18 @@ def _over_a_limit(
             return NeedsApproval(
                 Refusal(
                     Reason.NEEDS_APPROVAL,
-                    {**told, "group": name, "limit_blocks": limit},
+                    {**told(name), "limit_blocks": limit},
                 )
             )
     for name, quota in quotas:
+        if quota.per_person is None:
+            continue
         held = situation.books.held_by_person(name, person.user_id)
-        if quota.per_person is not None and not (held + charge).fits_in(quota.per_person):
+        if not (held + charge).fits_in(quota.per_person):
             return Refusal(
                 Reason.OVER_PERSON_CAP,
                 {
-                    **told,
-                    "group": name,
+                    **told(name),
                     "held_blocks": held.blocks,
                     "cap_blocks": quota.per_person.whole_blocks_within,
                     "free_blocks": held.left_of(quota.per_person).whole_blocks_within,
@@ -200,8 +204,7 @@ def _over_a_limit(
             return Refusal(
                 Reason.OVER_GROUP_QUOTA,
                 {
-                    **told,
-                    "group": name,
+                    **told(name),
                     "held_blocks": held.blocks,
                     "nominal_blocks": quota.nominal.whole_blocks_within,
                     "free_blocks": held.left_of(quota.nominal).whole_blocks_within,
