@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -18,6 +18,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
 from aliquot.discovery.kubernetes.failures import ApiFailure, Forbidden, Gone, NotServed
+from aliquot.discovery.kubernetes.list_page import read_page
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
@@ -37,18 +38,26 @@ class Api:
 
     async def get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
         """An answer's object. Raises ApiFailure."""
+        items: list[Any] = []
+        found = await self.page(path, query, items.append)
+        return {**found, "items": items}
+
+    async def page(
+        self, path: str, query: dict[str, str], take: Callable[[Any], None]
+    ) -> dict[str, Any]:
+        """Call ``take`` with each object of a list; returns the list's other fields.
+
+        Raises ApiFailure.
+        """
         timeout = aiohttp.ClientTimeout(
             total=ANSWER_SECONDS, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS
         )
         async with self._answer(path, query, timeout) as answer:
             body = await answer.read()
         try:
-            found = json.loads(body)
+            return read_page(body, take)
         except (ValueError, RecursionError) as error:
-            raise ApiFailure(f"answered {path} with something that is no JSON") from error
-        if not isinstance(found, dict):
-            raise ApiFailure(f"answered {path} with something that is no object")
-        return found
+            raise ApiFailure(f"answered {path} with something that is no JSON object") from error
 
     @contextlib.asynccontextmanager
     async def lines(
@@ -113,18 +122,21 @@ class Api:
     async def _connected(self) -> ApiClient:
         if self._client is None:
             configuration = Configuration()
-            await _configure(configuration)
+            await configure(configuration)
             self._client = ApiClient(configuration)
         return self._client
 
 
-async def _configure(configuration: Configuration) -> None:
-    """As KubeSpawner does it: the cluster around the hub, else what KUBECONFIG names."""
+async def configure(configuration: Configuration) -> None:
+    """As KubeSpawner does it: the cluster around the hub, else what KUBECONFIG names. Raises
+    ApiFailure."""
     try:
         try:
             load_incluster_config(client_configuration=configuration)
         except ConfigException:
-            await load_kube_config(client_configuration=configuration)
+            # Named, since the library reads the variable once, when it is imported.
+            place = os.environ.get("KUBECONFIG")
+            await load_kube_config(config_file=place, client_configuration=configuration)
     except (ConfigException, OSError, KeyError, TypeError, ValueError) as error:
         named = os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise ApiFailure(

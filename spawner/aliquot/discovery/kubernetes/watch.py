@@ -18,12 +18,12 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aliquot.discovery.kubernetes.failures import ApiFailure, Gone, NotServed
-from aliquot.discovery.kubernetes.json_reading import mapping, rows, text
+from aliquot.discovery.kubernetes.json_reading import mapping, text
 from aliquot.discovery.kubernetes.state import Facts, Kind
 
 STREAM_SECONDS = 30
@@ -64,6 +64,10 @@ class Requests(Protocol):
     """The part of ``Api`` that is used here."""
 
     async def get(self, path: str, query: dict[str, str]) -> dict[str, Any]: ...
+
+    async def page(
+        self, path: str, query: dict[str, str], take: Callable[[Any], None]
+    ) -> dict[str, Any]: ...
 
     def lines(self, path: str, query: dict[str, str], silence_seconds: float) -> Any: ...
 
@@ -155,14 +159,16 @@ class Watch:
         """All objects, page by page; returns the version that they are of."""
         kind, asked_at = self._resource.kind, time.monotonic()
         found: dict[str, Facts] = {}
+
+        def take(obj: Any) -> None:
+            name, facts = self._sink.facts(kind, obj)
+            if facts is not None:
+                found[name] = facts
+
         page = ""
         while True:
             query = self._query(limit=str(PAGE_OBJECTS), **({"continue": page} if page else {}))
-            answer = await self._api.get(self._resource.path, query)
-            for obj in rows(answer, "items"):
-                name, facts = self._sink.facts(kind, obj)
-                if facts is not None:
-                    found[name] = facts
+            answer = await self._api.page(self._resource.path, query, take)
             metadata = mapping(answer, "metadata")
             page = text(metadata, "continue")
             if not page:
