@@ -126,13 +126,13 @@ MAY = [
     *(("own", verb, "", "pods") for verb in ("get", "list", "watch", "create", "delete")),
     *(("own", verb, "", "persistentvolumeclaims") for verb in ("get", "list", "create")),
     *(("own", verb, "", "events") for verb in ("list", "watch")),
-    *(("own", verb, DRA, "resourceclaimtemplates") for verb in ("create", "get", "delete")),
-    *(("all", verb, "", "nodes") for verb in ("get", "list", "watch")),
-    *(("all", verb, "", "pods") for verb in ("get", "list", "watch")),
+    ("own", "create", DRA, "resourceclaimtemplates"),
+    ("own", "get", DRA, "resourceclaims"),
+    *(("all", verb, "", "nodes") for verb in ("list", "watch")),
+    *(("all", verb, "", "pods") for verb in ("list", "watch")),
     *(("all", verb, DRA, "resourceslices") for verb in ("list", "watch")),
     *(("all", verb, DRA, "deviceclasses") for verb in ("list", "watch")),
-    *(("all", verb, DRA, "resourceclaims") for verb in ("get", "list", "watch")),
-    ("all", "list", "scheduling.run.ai", "queues"),
+    *(("all", verb, DRA, "resourceclaims") for verb in ("list", "watch")),
 ]
 MAY_NOT = [
     *(("other", verb, "", "pods") for verb in ("create", "delete", "update", "patch")),
@@ -153,7 +153,8 @@ MAY_NOT = [
     *(("all", verb, DRA, "resourceslices") for verb in ("create", "update", "delete")),
     *(("all", verb, DRA, "deviceclasses") for verb in ("create", "update", "delete")),
     *(("own", verb, hub_manifests.RBAC, "roles") for verb in ("create", "bind", "escalate")),
-    ("all", "create", "scheduling.run.ai", "queues"),
+    *(("all", verb, "scheduling.run.ai", "queues") for verb in ("list", "create")),
+    ("own", "delete", DRA, "resourceclaimtemplates"),
     ("all", "impersonate", "", "users"),
 ]
 
@@ -180,7 +181,15 @@ def test_the_hub_may_do_nothing_else(hub, namespace):
     assert allowed == []
 
 
-def test_our_chart_alone_lets_the_hub_create_nothing_but_claim_templates(hub):
+def test_the_hub_may_look_whether_kai_is_installed(hub):
+    # Every account may (system:discovery): 404 is an answer, 403 would be none.
+    with pytest.raises(ApiError) as answered:
+        hub.get("/apis/scheduling.run.ai/v3")
+
+    assert answered.value.code == 404
+
+
+def test_our_chart_alone_lets_the_hub_create_nothing_but_claim_templates():
     rules = [rule for m in shipped("jhub") if "rules" in m for rule in m["rules"]]
     changing = {
         resource: set(rule["verbs"]) - {"get", "list", "watch"}
@@ -189,7 +198,7 @@ def test_our_chart_alone_lets_the_hub_create_nothing_but_claim_templates(hub):
         if set(rule["verbs"]) - {"get", "list", "watch"}
     }
 
-    assert changing == {"resourceclaimtemplates": {"create", "delete"}}
+    assert changing == {"resourceclaimtemplates": {"create"}}
     assert not any("*" in [*rule["resources"], *rule["verbs"]] for rule in rules)
 
 

@@ -29,6 +29,12 @@ _TRAITS = {
     "allowPrivilegeEscalation": "allow_privilege_escalation",
     "startTimeout": "start_timeout",
 }
+# Of all user pods (scheduling.userPods.tolerations).
+_TOLERATED = [
+    {"key": f"hub.jupyter.org{sign}dedicated", "operator": "Equal", "value": "user",
+     "effect": "NoSchedule"}
+    for sign in ("/", "_")
+]
 # Read by the chart's templates alone, or switching off what it would have added.
 _TEMPLATES = {
     "hub.image.name", "hub.image.tag", "hub.db.type", "hub.db.url", "hub.db.pvc.accessModes",
@@ -91,6 +97,8 @@ def hub_configuration(values: Mapping[str, Any], namespace: str = "jhub") -> Con
             setattr(c.KubeSpawner, _TRAITS[key], value)
         elif path.startswith("singleuser.image."):
             image[path.rpartition(".")[2]] = value
+        elif path == "singleuser.extraTolerations":
+            c.KubeSpawner.tolerations = [*_TOLERATED, *value]
         elif path == "hub.config":
             for name, traits in value.items():
                 c[name].update(traits)
