@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from aliquot.bindings.kai import queue_of
 from aliquot.bindings.kubernetes import bind_pod
@@ -125,6 +128,17 @@ def test_a_priority_class_that_the_policy_leaves_empty_is_not_set():
 )
 def test_a_group_s_queue_has_a_name_that_kubernetes_takes(pattern, group, queue):
     assert queue_of(PodPolicy(kai_queue=pattern), group) == queue
+
+
+@given(st.text(max_size=120))
+@example("ml..team.-x")
+@example("x" * 54 + "." + "y" * 60)
+def test_any_group_has_a_queue_that_kubernetes_can_name(group):
+    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    queue = queue_of(PodPolicy(), group)
+
+    assert re.fullmatch(rf"{label}(\.{label})*", queue), queue
+    assert len(queue) <= 63
 
 
 def test_two_groups_of_another_script_do_not_share_a_queue():

@@ -25,6 +25,7 @@ FRACTION_CONTAINER = "gpu-fraction-container-name"
 _COUNTED = Enforcement(Strength.NONE, Strength.NONE, "kai")
 _MAX_NAME = 63
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9.]+")
+_AROUND_A_DOT = re.compile(r"-*\.[.-]*")
 
 
 def bind_kai(order: PodOrder) -> PodPatch:
@@ -67,7 +68,7 @@ def queue_of(policy: PodPolicy, group: str) -> str:
     queue: ``group-9f86d081``.
     """
     written = policy.kai_queue.replace("{group}", group)
-    name = _NOT_IN_A_NAME.sub("-", written.lower()).strip("-.")
+    name = _AROUND_A_DOT.sub(".", _NOT_IN_A_NAME.sub("-", written.lower())).strip("-.")
     if written.isascii() and name and len(name) <= _MAX_NAME:
         return name
     mark = hashlib.sha256(written.encode()).hexdigest()[:8]
