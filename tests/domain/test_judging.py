@@ -202,7 +202,7 @@ AT_THE_DOOR = {
     Reason.UNREADABLE_SHARE: {"share": "30 pounds"},
     Reason.MIG_NOT_COMBINABLE: {"share": "1g.10gb + 1 gpu"},
 }
-ELSEWHERE = {Reason.LEDGER_UNAVAILABLE}
+ELSEWHERE = {Reason.LEDGER_UNAVAILABLE, Reason.FOREIGN_GPU}
 
 
 def refusal_of(decision: Decision) -> Refusal:
