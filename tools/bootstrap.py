@@ -41,6 +41,7 @@ DEBIAN_PACKAGES = (
     # Brings runc. Docker's own containerd.io is as good and must not be pushed out.
     ("containerd", "/usr/bin/containerd", "the real Kubernetes node of the cluster tests"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge", "that node's network"),
+    ("iproute2", "/usr/bin/ip", "that node's network"),
     ("busybox-static", "/usr/share/doc/busybox-static", "the images that are made for that node"),
 )
 # A fresh machine often runs its own update at first: wait for it.

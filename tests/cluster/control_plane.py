@@ -278,6 +278,8 @@ class ControlPlane:
         certificate, key = self.authority.server(
             "apiserver", ["127.0.0.1", "localhost", "kubernetes.default.svc", "10.96.0.1"]
         )
+        # How a real kubelet knows who asks it for a pod's log.
+        kubelet_certificate, kubelet_key = self.authority.client("kube-apiserver-kubelet-client")
         signing_key = folder / "service-accounts.key"
         write_signing_key(signing_key)
         tokens = folder / "tokens.csv"
@@ -308,6 +310,9 @@ class ControlPlane:
                 f"--secure-port={ports['api']}", f"--cert-dir={folder}",
                 f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
                 f"--client-ca-file={self.ca_file}", f"--token-auth-file={tokens}",
+                f"--kubelet-client-certificate={kubelet_certificate}",
+                f"--kubelet-client-key={kubelet_key}",
+                "--kubelet-preferred-address-types=InternalIP",
                 "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
                 f"--service-account-issuer={ISSUER}", "--allow-privileged=true",
                 f"--service-account-key-file={signing_key}",
