@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from aliquot.cli import findings
+from aliquot.cli import cluster_findings, findings
 from aliquot.cli.deployment import deployment_options, read_deployment
 from aliquot.cli.findings import Finding
+from aliquot.domain.inventory import KUBERNETES
 
 _COLOURS = {"ok": "green", "warn": "yellow", "problem": "red"}
 
@@ -26,11 +27,13 @@ def check(ctx: click.Context, config: Path | None, database: str | None, as_json
     The Hub does not have to run, and nothing is changed. Ends with 1 if there is a problem.
     """
     deployment = read_deployment(config, database)
+    settings = deployment.settings
+    in_cluster = settings.gpu_source == KUBERNETES
     found: list[Finding] = [
         Finding("settings", "ok", f"read from {deployment.source}"),
-        *findings.versions(),
-        *findings.gpus(deployment.settings),
-        *findings.database(deployment.settings),
+        *findings.versions(in_cluster=in_cluster),
+        *(cluster_findings.cluster(settings) if in_cluster else findings.gpus(settings)),
+        *findings.database(settings),
         *findings.hub(deployment.config),
         *findings.notebooks(deployment.config),
     ]

@@ -55,9 +55,11 @@ class Finding:
     remedy: str = ""
 
 
-def versions() -> Iterator[Finding]:
+def versions(*, in_cluster: bool = False) -> Iterator[Finding]:
+    """What is installed here; ``in_cluster`` needs KubeSpawner too."""
     yield Finding("versions", "ok", f"aliquot {version('aliquot')}")
-    for name, supported, needed in _VERSIONS:
+    for name, supported, always in _VERSIONS:
+        needed = always or (in_cluster and name == "jupyterhub-kubespawner")
         try:
             found = version(name)
         except PackageNotFoundError:
@@ -92,25 +94,25 @@ def gpus(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "driver",
             "problem",
-            _sentence(str(error)),
+            sentence(str(error)),
             "Notebooks without a GPU start all the same.",
         )
         return
     except GpuStateUnreadable as error:
         yield Finding(
-            "driver", "problem", _sentence(str(error)), "GPU starts pause until it can be read."
+            "driver", "problem", sentence(str(error)), "GPU starts pause until it can be read."
         )
         return
     except (OSError, ValueError) as error:
         yield Finding(
-            "driver", "problem", _sentence(str(error)), "Correct Aliquot.simulated_machine."
+            "driver", "problem", sentence(str(error)), "Correct Aliquot.simulated_machine."
         )
         return
     if inventory.simulated:
         yield Finding(
             "driver",
             "warn",
-            f"simulated: {_count(len(inventory.gpus), 'GPU')} that do not exist",
+            f"simulated: {counted(len(inventory.gpus), 'GPU')} that do not exist",
             "Set c.Aliquot.gpu_source = 'nvml' on a machine with GPUs.",
         )
     elif inventory.driver_version is not None:
@@ -118,7 +120,7 @@ def gpus(settings: Settings) -> Iterator[Finding]:
     if not inventory.gpus and not inventory.notes:
         yield Finding("gpus", "warn", "no GPU is seen", "Notebooks start without one.")
     for note in inventory.notes:
-        yield Finding("gpus", "warn", _sentence(note))
+        yield Finding("gpus", "warn", sentence(note))
     yield from _each_gpu(inventory)
     yield from _mps(inventory, settings)
 
@@ -179,13 +181,13 @@ def database(settings: Settings) -> Iterator[Finding]:
         )
         ledger = store.ledger()
     except LedgerUnavailable as error:
-        yield Finding("database", "problem", _sentence(f"{error.what}: {error.why}"), error.remedy)
+        yield Finding("database", "problem", sentence(f"{error.what}: {error.why}"), error.remedy)
         return
     yield Finding("database", "ok", "the ledger answers and its schema is this version's")
     groups = ledger.tree.groups
     if groups:
         yield Finding(
-            "groups", "ok", f"{_count(len(groups), 'group')}: {', '.join(sorted(groups))}"
+            "groups", "ok", f"{counted(len(groups), 'group')}: {', '.join(sorted(groups))}"
         )
     else:
         remedy = "Write a groups file and put it in force: aliquot apply -f groups.yaml."
@@ -216,7 +218,7 @@ def _not_made_yet(path: Path) -> Finding:
 
 
 def _place(path: Path) -> Iterator[Finding]:
-    kind = _file_system(path)
+    kind = file_system(path)
     if kind.startswith(_NETWORK):
         yield Finding(
             "database",
@@ -248,7 +250,7 @@ def _journal(path: Path) -> Iterator[Finding]:
         )
 
 
-def _file_system(path: Path) -> str:
+def file_system(path: Path) -> str:
     """The type of the file system that a path is on, or would be."""
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -363,9 +365,9 @@ def _python_of(command: str) -> str | None:
     return words[0] if words and os.access(words[0], os.X_OK) else None
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     return text.strip().rstrip(".")
 
 
-def _count(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 
 from aiohttp import ClientError
-from kubernetes_asyncio import client, config
+from kubernetes_asyncio import client
 
+from aliquot.discovery.kubernetes.api import configure
+from aliquot.discovery.kubernetes.failures import ApiFailure
 from aliquot.domain.pod_marks import LEASE, LEDGER
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class LeftoverPods:
     def end(self, lease_id: str, spawner_id: int | None = None) -> int:
         try:
             return asyncio.run(self._end(lease_id))
-        except (client.ApiException, config.ConfigException, ClientError, OSError) as error:
+        except (client.ApiException, ApiFailure, ClientError, OSError) as error:
             # It counts as held while it is there, and the next pass asks again.
             log.warning("the pod of lease %s cannot be deleted now: %s", lease_id, _said(error))
             return 0
@@ -67,14 +68,8 @@ async def _delete(pods: client.CoreV1Api, metadata: client.V1ObjectMeta) -> int:
 
 
 async def _configuration() -> client.Configuration:
-    """Raises ConfigException outside of a cluster without a kubeconfig."""
     found = client.Configuration()
-    try:
-        config.load_incluster_config(client_configuration=found)
-    except config.ConfigException:
-        # Named, since the library reads the variable once, when it is imported.
-        place = os.environ.get("KUBECONFIG")
-        await config.load_kube_config(config_file=place, client_configuration=found)
+    await configure(found)
     return found
 
 
