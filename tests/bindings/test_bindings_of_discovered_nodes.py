@@ -20,9 +20,8 @@ WITH_GPUS = [name for name, shape in SHAPES.items() if shape.gpus]
 
 
 def shares_on(inventory) -> list[Share]:
-    return [Slice(profile) for profile in inventory.profiles] + [
-        Blocks(count) for count in (1, 25, 30, 99, 100, 110, 200, 310)
-    ]
+    blocks = (Blocks(count) for count in (1, 25, 30, 99, 100, 110, 200, 310))
+    return [*(Slice(profile) for profile in inventory.profiles), *blocks]
 
 
 @pytest.mark.parametrize("shape", WITH_GPUS)
