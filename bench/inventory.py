@@ -72,7 +72,8 @@ for line in (folder / "changes").read_bytes().splitlines():
     changes.append(time.thread_time() - began)
     walls.append(time.perf_counter() - wall)
 print(json.dumps(dict(
-    build_seconds=build_seconds, resident=resident, peak=peak, changes=sorted(changes), walls=sorted(walls),
+    build_seconds=build_seconds, resident=resident, peak=peak, changes=sorted(changes),
+    walls=sorted(walls),
     gpus=len(inventory.gpus), held=len(inventory.held), notes=len(inventory.notes),
 )))
 """

@@ -6,6 +6,7 @@ configuration, its tokens and its connection pool are used. This module alone im
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -35,6 +36,9 @@ class Api:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+            # TLS connections end a moment after aiohttp's session says so (its documentation,
+            # "Graceful shutdown"); a loop that ends before leaves them open.
+            await asyncio.sleep(0.25)
 
     async def get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
         """An answer's object. Raises ApiFailure."""
