@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aliquot.domain import receipts
+from aliquot.domain.receipt_report import read_report
 from aliquot.domain.receipts import Check, Promised, Verdict, Words
 from aliquot_lab.lease import Lease, Piece
 from aliquot_lab.usage_message import utc_text
@@ -90,9 +91,7 @@ def judge(lease: Lease, report: Mapping[str, Any], checked_at: datetime) -> Rece
         )
         for piece in lease.pieces
     ]
-    found = receipts.judge(
-        pieces, receipts.read_report(report), thread_percentage=lease.thread_percentage
-    )
+    found = receipts.judge(pieces, read_report(report), thread_percentage=lease.thread_percentage)
     return Receipt(
         lease.lease_id, found.verdict, checked_at, found.checks, found.reason, seen=report
     )
