@@ -31,7 +31,9 @@ from tests.cluster import binaries, images, node_files
 from tests.cluster.api_client import ApiError, Json
 from tests.cluster.control_plane import ControlPlane, free_port
 from tests.cluster.node_files import CNI_PLUGINS, NodePlan
+from tests.cluster.node_shapes import Kind, NodeShape
 from tests.cluster.offered_devices import devices_of
+from tests.cluster.shape_scenario import scenario_of
 from tests.nvml_standin import library
 
 READY_SECONDS = 60.0
@@ -203,9 +205,22 @@ class RealNode:
 
     # GPUs
 
+    def become(self, shape: NodeShape) -> Json:
+        """Take the labels and the devices of a shape of NVIDIA's device plugin, and return the
+        node. UUIDs are ``gpu_models.mig_uuid(node.name, …)`` and the like.
+
+        Raises:
+            ValueError: The shape is of another engine.
+        """
+        scenario = scenario_of(shape, self.name)
+        self.cluster.api.patch(self.path, {"metadata": {"labels": shape.labels()}})
+        single = shape.kind is Kind.PLUGIN_MIG_SINGLE
+        return self.offer_gpus(scenario, single=single, replicas=shape.replicas)
+
     def offer_gpus(self, scenario: str, *, single: bool = False, replicas: int = 1) -> Json:
         """Hand out the devices of an NVML scenario (its text); returns the node once it shows
         them all as allocatable. See ``devices_of`` for ``single`` and ``replicas``."""
+        self._stop_plugin()
         library.build()
         self._began = time.monotonic()
         self.change_gpus(scenario)
@@ -216,7 +231,8 @@ class RealNode:
         ])  # fmt: skip
         offered = devices_of(scenario, single=single, replicas=replicas)
         wanted = {resource: len(ids) for resource, ids in offered.items()}
-        self._wait("GPUs", lambda: self.gpus() == wanted)
+        # What an earlier plugin offered stays in the node's status for a while, with 0.
+        self._wait("GPUs", lambda: _same_but_for_zeros(self.gpus(), wanted))
         return self.cluster.api.get(self.path)
 
     def change_gpus(self, scenario: str) -> None:
@@ -236,6 +252,17 @@ class RealNode:
         fresh = self.folder / "machine" / "unhealthy.fresh"
         fresh.write_text("\n".join(uuids))
         fresh.replace(self.folder / "machine" / "unhealthy")
+
+    def _stop_plugin(self) -> None:
+        if self._plugin is None:
+            return
+        self._plugin.terminate()
+        try:
+            self._plugin.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._plugin.kill()
+            self._plugin.wait()
+        self._plugin = None
 
     # Pods
 
@@ -257,9 +284,7 @@ class RealNode:
 
     def close(self) -> None:
         """End everything and remove what a namespace does not take along. May be repeated."""
-        if self._plugin is not None:
-            self._plugin.terminate()
-            self._plugin.wait(timeout=10)
+        self._stop_plugin()
         if self._node is not None:
             _end_namespace(self._node)
         with suppress(Exception):
@@ -318,6 +343,11 @@ def start(cluster: ControlPlane, folder: Path) -> RealNode:
         node.close()
         raise
     return node
+
+
+def _same_but_for_zeros(seen: dict[str, int], wanted: dict[str, int]) -> bool:
+    others = {count for resource, count in seen.items() if resource not in wanted}
+    return others <= {0} and wanted.items() <= seen.items()
 
 
 def _ip(*arguments: str) -> str:

@@ -7,8 +7,11 @@ import time
 
 import pytest
 import requests
+from kubespawner import KubeSpawner
 
 from tests.cluster import images
+from tests.cluster.gpu_models import mig_uuid
+from tests.cluster.node_shapes import SHAPES
 from tests.cluster.offered_devices import devices_of
 from tests.cluster.pods import pod_path, waiting_message
 from tests.fixtures.real_node import begin, end
@@ -213,6 +216,39 @@ def test_a_restricted_pod_serves_jupyterlab_to_the_host(run_pod, control_plane, 
     assert receipt["verdict"] == "verified", receipt
 
 
+def test_a_node_in_the_shape_of_another_hands_out_that_ones_devices(control_plane, namespace):
+    api = control_plane.api
+    node = begin(control_plane)
+    try:
+        shape = node.become(SHAPES["plugin-mig-a100-80"])
+        assert shape["metadata"]["labels"]["nvidia.com/mig-1g.10gb.count"] == "7"
+        for number in range(8):
+            waiting = images.notebook_container(
+                "notebook",
+                ["sh", "-c", "echo $NVIDIA_VISIBLE_DEVICES; sleep 600"],
+                resources={"limits": {"nvidia.com/mig-1g.10gb": "1"}},
+            )
+            spec = {
+                "containers": [waiting],
+                "nodeSelector": {"kubernetes.io/hostname": node.name},
+            }
+            manifest = {"metadata": {"name": f"user-{number}"}, "spec": spec}
+            api.post(f"/api/v1/namespaces/{namespace}/pods", manifest)
+
+        def settled():
+            pods = api.list(f"/api/v1/namespaces/{namespace}/pods")
+            running = [pod for pod in pods if has_phase("Running")(pod)]
+            return len(running) == 7 and [running, *(pod for pod in pods if waiting_message(pod))]
+
+        running, eighth = poll(settled, seconds=60)
+        handed_out = {first_line(node, pod) for pod in running}
+    finally:
+        end(node)
+
+    assert handed_out == {mig_uuid(node.name, 0, slot) for slot in range(7)}
+    assert "Insufficient nvidia.com/mig-1g.10gb" in waiting_message(eighth)
+
+
 def test_a_node_that_ends_in_the_middle_of_its_work_leaves_nothing(control_plane, namespace):
     node = begin(control_plane)
     try:
@@ -228,3 +264,7 @@ def test_a_node_that_ends_in_the_middle_of_its_work_leaves_nothing(control_plane
         end(node)  # asserts that none is there any more
 
     assert seen == set(kinds)
+
+
+def test_the_notebook_image_is_told_in_traits_that_kubespawner_has():
+    assert set(images.notebook_pod()) <= set(KubeSpawner.class_trait_names(config=True))
