@@ -68,8 +68,35 @@ def test_auto_does_not_hide_a_driver_in_trouble(nvml_scenario):
 
 
 def test_an_unknown_source_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="no source of GPUs is called 'cuda': auto, nvml or sim"):
+    with pytest.raises(ValueError, match="no source of GPUs is called 'cuda': auto, nvml, "):
         source_for("cuda")
+
+
+WITHOUT_CLIENT = """
+import sys
+sys.modules["kubernetes_asyncio"] = None
+from aliquot.discovery import GpuStateUnreadable, source_for
+assert len(source_for("simulated").read().gpus) == 4
+try:
+    source_for("kubernetes", binding="hami", ledger_mark="0123456789abcdef").read()
+except GpuStateUnreadable as error:
+    print(error)
+"""
+
+
+def test_a_hub_without_the_kubernetes_client_starts_and_says_what_to_install():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CLIENT], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout.startswith("The GPUs of the cluster cannot be read: the Kubernetes client")
+    assert done.stdout.endswith("Install 'aliquot[kubernetes]'.\n")
+    assert done.stderr == ""
+
+
+def test_an_engine_that_nobody_knows_is_refused_before_anything_is_watched():
+    with pytest.raises(ValueError, match="cuda"):
+        source_for("kubernetes", binding="cuda")
 
 
 def test_an_empty_path_means_the_machine_that_ships():

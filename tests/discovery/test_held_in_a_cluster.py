@@ -438,3 +438,22 @@ def test_a_device_with_a_taint_is_held():
 
     assert (held.gpu_uuid, held.blocks) == (gpu_uuid("n1", 2), 100)
     assert "gpu.nvidia.com/xid" in held.holder
+
+
+def test_no_clock_of_the_cluster_is_read():
+    """An API server or a node that is five minutes off, or five years, changes nothing."""
+    seen = set()
+    for year in ("2021", "2026", "2031"):
+        moment = f"{year}-11-23T12:05:00Z"
+        node = shaped("hami-a100-40")
+        node["metadata"]["creationTimestamp"] = moment
+        node["metadata"]["annotations"]["hami.io/node-handshake"] = f"Requesting_{moment}"
+        node["status"]["conditions"] = [
+            {"type": "Ready", "status": "True", "lastHeartbeatTime": moment}
+        ]
+        kind, obj = pod("x/a", asks={"nvidia.com/gpu": 1}, annotations=allocated((FIRST, 4096, 9)))
+        obj["metadata"] |= {"creationTimestamp": moment, "deletionTimestamp": moment}
+        inventory = inventory_of((Kind.NODES, node), (kind, obj))
+        seen.add((inventory.gpus, inventory.held, inventory.notes, inventory.read_at))
+
+    assert len(seen) == 1
