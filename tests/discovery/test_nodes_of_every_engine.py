@@ -103,20 +103,32 @@ def test_a_time_sliced_gpu_is_given_in_equal_replicas():
     assert (gpu.replica_blocks, gpu.max_sharers, gpu.memory_mib) == (25, 4, 24576)
 
 
-def test_replicas_that_mps_holds_are_called_so_also_when_they_are_not_renamed():
+def time_sliced_without_renaming(strategy: str):
+    """As with ``renameByDefault: false``: more nvidia.com/gpu than there are."""
     node = shaped("plugin-a30")
     node["metadata"]["labels"] |= {
-        "nvidia.com/gpu.sharing-strategy": "mps",
+        "nvidia.com/gpu.sharing-strategy": strategy,
         "nvidia.com/gpu.replicas": "48",
         "nvidia.com/gpu.product": "NVIDIA-A30-SHARED",
     }
     for counted in ("capacity", "allocatable"):
         node["status"][counted]["nvidia.com/gpu"] = "96"
-    gpus = inventory_of((Kind.NODES, node)).gpus
+    return Kind.NODES, node
 
-    assert [(g.model, g.blocks_by, g.replica_blocks, g.max_sharers) for g in gpus] == [
-        ("A30-24GB", BlocksBy.MPS, 2, 48)
-    ] * 2
+
+def test_replicas_that_are_not_renamed_are_not_taken_for_gpus():
+    gpus = inventory_of(time_sliced_without_renaming("time-slicing")).gpus
+
+    assert [
+        (g.model, g.blocks_by, g.offered_as, g.replica_blocks, g.max_sharers) for g in gpus
+    ] == [("A30-24GB", BlocksBy.TIME_SLICING, "nvidia.com/gpu", 2, 48)] * 2
+
+
+def test_replicas_by_the_plugins_mps_are_left_out():
+    inventory = inventory_of(time_sliced_without_renaming("mps"))
+
+    assert inventory.gpus == ()
+    assert "shares its GPUs by MPS" in inventory.notes[0]
 
 
 def test_with_kai_in_the_cluster_whole_gpus_can_be_had_in_fractions_and_mig_nodes_cannot():

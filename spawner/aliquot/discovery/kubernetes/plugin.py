@@ -100,8 +100,12 @@ def _sharing(node: NodeFacts) -> _Sharing:
             f"nvidia.com/gpu.replicas; 1 to {BLOCKS_PER_GPU} can be given out. Correct the "
             "plugin's sharing."
         )
-    by = BlocksBy.MPS if strategy == "mps" else BlocksBy.TIME_SLICING
-    return _Sharing(resource, replicas, by)
+    if strategy == "mps":
+        raise _LeftOut(
+            "the plugin shares its GPUs by MPS, which no binding here can ask for. Let the plugin "
+            "share by timeSlicing or give its GPUs whole, or use HAMi for blocks."
+        )
+    return _Sharing(resource, replicas, BlocksBy.TIME_SLICING)
 
 
 def _mixed(node: NodeFacts, product: str, sharing: _Sharing, kai: bool) -> Offer:
