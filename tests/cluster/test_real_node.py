@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import requests
@@ -159,6 +161,27 @@ except pynvml.NVMLError as error:
 """
 
     assert ran(gpu_node, run_pod("ada", ["python", "-c", code])) == "NVML Shared Library Not Found"
+
+
+def test_a_pod_reaches_a_server_of_this_machine_at_the_nodes_address(gpu_node, run_pod):
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(self.client_address[0]).encode())
+
+    hub = HTTPServer((gpu_node.address, 0), Hub)
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    url = f"http://{gpu_node.address}:{hub.server_port}"
+    code = f"import urllib.request as r; print(r.urlopen({url!r}, timeout=10).read().decode())"
+    try:
+        seen_from = ran(gpu_node, run_pod("ada", ["python", "-c", code]))
+    finally:
+        hub.shutdown()
+        hub.server_close()
+
+    assert seen_from.startswith(f"{gpu_node.plan.subnet}.")
+    assert seen_from != gpu_node.address  # it came from the pod's own address
 
 
 def test_a_slice_that_falls_ill_is_offered_no_longer(gpu_node):
