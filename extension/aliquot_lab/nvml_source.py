@@ -1,8 +1,9 @@
 """NVML source: figures of a lease's pieces, read from the driver.
 
-Only the lease's pieces are read, found by UUID: what else the machine has is nobody's
-business here. Memory and load are read at every tick; power, temperature and process lists
-cost milliseconds in the driver and hold its lock, so they are read only when asked.
+Only the lease's pieces are read, found by UUID where the Hub knows it: what else the machine
+has is nobody's business here. Memory and load are read at every tick; power, temperature and
+process lists cost milliseconds in the driver and hold its lock, so they are read only when
+asked.
 
 What can be measured depends on the piece:
 
@@ -20,7 +21,7 @@ SourceLost.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any
 
 import pynvml
 
+from aliquot.domain.receipt_report import bare_uuid
 from aliquot_lab.figures import (
     Busy,
     Card,
@@ -64,6 +66,57 @@ class _Device:
     processes: Processes = _NOT_ASKED
 
 
+class _Shown:
+    """The devices that the driver shows here, each to be taken once.
+
+    In a pod some engines tell no UUIDs (NVIDIA's device plugin, KAI), and the lease has names
+    of the Hub's own. The container shows no devices but the pod's, so a piece of such a name is
+    the next device of its profile.
+    """
+
+    def __init__(self) -> None:
+        self._left: list[tuple[object, str | None]] | None = None
+
+    def take(self, piece: Piece) -> object | None:
+        """None when nothing like it is left. Raises NVMLError."""
+        if bare_uuid(piece.uuid):
+            return pynvml.nvmlDeviceGetHandleByUUID(piece.uuid)
+        if self._left is None:
+            self._left = list(_visible())
+        for entry in self._left:
+            if entry[1] == piece.profile:
+                self._left.remove(entry)
+                return entry[0]
+        return None
+
+
+def _visible() -> Iterator[tuple[object, str | None]]:
+    """Each device with its MIG profile, None for a whole card."""
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        card = pynvml.nvmlDeviceGetHandleByIndex(index)
+        if not _is_in_mig_mode(card):
+            yield card, None
+            continue
+        for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(card)):
+            try:
+                found = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, place)
+            except pynvml.NVMLError as error:
+                if is_gone(error):
+                    raise
+                continue  # an empty place, or somebody else's
+            name = pynvml.nvmlDeviceGetName(found)
+            yield found, name.partition(" MIG ")[2] or None
+
+
+def _is_in_mig_mode(card: object) -> bool:
+    try:
+        return pynvml.nvmlDeviceGetMigMode(card)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
+    except pynvml.NVMLError as error:
+        if is_gone(error):
+            raise
+        return False  # cards before Ampere have no such mode
+
+
 class NvmlSource:
     """The pieces of `lease`. On a shared card the processes of `session` are the lease's own."""
 
@@ -82,7 +135,8 @@ class NvmlSource:
         try:
             pynvml.nvmlInit()
             self._is_open = True
-            self._devices = [self._find(piece) for piece in self._lease.pieces]
+            shown = _Shown()
+            self._devices = [self._find(piece, shown) for piece in self._lease.pieces]
             self._find_again_at = time.monotonic() + self._find_again_seconds
         except pynvml.NVMLError as error:
             self.close()
@@ -100,10 +154,13 @@ class NvmlSource:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
 
-    def _find(self, piece: Piece) -> _Device:
+    def _find(self, piece: Piece, shown: _Shown) -> _Device:
         device = _Device(piece)
         try:
-            device.handle = pynvml.nvmlDeviceGetHandleByUUID(piece.uuid)
+            device.handle = shown.take(piece)
+            if device.handle is None:
+                device.absent = say("device_not_here", uuid=piece.uuid)
+                return device
             instance = None
             if piece.mig_uuid:
                 device.card = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device.handle)

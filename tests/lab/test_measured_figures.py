@@ -55,6 +55,33 @@ def live(server: LabServer) -> list[dict[str, Any]]:
     ]
 
 
+def test_in_a_pod_a_slice_that_only_the_hub_has_a_name_for_is_found_by_its_profile(
+    nvml_scenario, start_server
+):
+    """NVIDIA's device plugin tells no UUID; the container shows the pod's devices alone."""
+    piece = slice_piece("gpu-1/gpu/0", "gpu-1/1g.10gb/3", "1g.10gb", 9856, "A100-80GB")
+    other = slice_piece("gpu-1/gpu/0", "gpu-1/7g.80gb/0", "7g.80gb", 80000, "A100-80GB")
+    server = start_server(slices(piece, other), nvml_scenario("a100-mig-mixed").env)
+
+    found, missing = live(server)
+
+    assert found["memory_limit_mib"] == 9856
+    assert found["memory_used_mib"] == 512
+    assert missing["memory_used_mib"] is None
+    assert "gpu-1/7g.80gb/0" in missing["memory_reason"]
+
+
+def test_in_a_pod_whole_cards_are_found_in_their_order(nvml_scenario, start_server):
+    pieces = [whole_piece(f"gpu-1/gpu/{number}", 81559, "H100-80GB") for number in range(2)]
+    server = start_server(whole(*pieces), nvml_scenario("h100-mps-blocks").env)
+
+    devices = live(server)
+
+    assert [device["memory_limit_mib"] for device in devices] == [81559, 81559]
+    # Two different cards: the first has processes of others, the second none.
+    assert devices[0]["memory_used_mib"] != devices[1]["memory_used_mib"]
+
+
 def test_an_ampere_slice_shows_its_memory_and_says_why_its_load_is_unknown(
     nvml_scenario, start_server
 ):
