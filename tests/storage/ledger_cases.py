@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from sqlalchemy import create_engine, text
+
 from aliquot.domain.admission import decide
 from aliquot.domain.currency import cost_of_blocks
 from aliquot.domain.inventory import BlocksBy, Gpu, Inventory
@@ -81,6 +83,16 @@ def hold(store: Store, spawner_id: int, share: str = "30 blocks", person: Person
 
 def later(minutes: int) -> datetime:
     return NOON + timedelta(minutes=minutes)
+
+
+def ledger_id(url: str) -> str:
+    """What tells this ledger from every other, whoever opens it."""
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            return connection.execute(text("SELECT deployment_id FROM ledger_state")).scalar_one()
+    finally:
+        engine.dispose()
 
 
 def held_blocks(store: Store) -> int:

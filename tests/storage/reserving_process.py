@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from aliquot.domain.judging import Grant
 from aliquot.storage import LedgerUnavailable, Store
-from tests.storage.ledger_cases import ADA, LIN, attempt, decide_on, machine
+from tests.storage.ledger_cases import ADA, LIN, attempt, decide_on, ledger_id, machine
 
 
 def main(url: str, first_server: int, seconds: float, gpus: int) -> None:
@@ -22,10 +22,10 @@ def main(url: str, first_server: int, seconds: float, gpus: int) -> None:
     inventory = machine(gpus)
     granted = refused = 0
     faults: list[str] = []
-    deployment_id = None
+    ledger = None
     try:
         store = Store.open(url)
-        deployment_id = store.deployment_id
+        ledger = ledger_id(url)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             spawner_id = first_server + choose.randrange(6)
@@ -50,7 +50,7 @@ def main(url: str, first_server: int, seconds: float, gpus: int) -> None:
                 "granted": granted,
                 "refused": refused,
                 "faults": faults,
-                "deployment_id": deployment_id,
+                "ledger": ledger,
             }
         )
     )

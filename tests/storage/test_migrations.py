@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from aliquot.storage import Fault, LedgerUnavailable, Store, schema
 from aliquot.storage.tables import metadata
-from tests.storage.ledger_cases import decide_on, held_blocks, hold, later, vision
+from tests.storage.ledger_cases import decide_on, held_blocks, hold, later, ledger_id, vision
 
 
 @contextmanager
@@ -69,8 +69,11 @@ def test_a_database_without_tables_is_only_made_where_that_is_asked(database_url
 
 
 def test_a_ledger_that_is_up_to_date_opens_without_migrating(store, database_url):
+    before = ledger_id(database_url)
+
     with closing(Store.open(database_url, migrate=False)) as opened:
-        assert opened.deployment_id == store.deployment_id
+        assert opened.open_leases() == []
+    assert ledger_id(database_url) == before
 
 
 def test_alembic_is_not_loaded_for_a_ledger_that_is_up_to_date(store, database_url):

@@ -18,7 +18,7 @@ import pytest
 from aliquot.domain.currency import cost_of_blocks
 from aliquot.domain.quota import Quota, ResourceGroup
 from aliquot.storage import Store
-from tests.storage.ledger_cases import machine, vision
+from tests.storage.ledger_cases import ledger_id, machine, vision
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,7 +126,7 @@ def test_processes_that_start_first_together_make_one_ledger(database_url, proce
     outcomes = [outcome_of(writer) for writer in writers]
 
     assert [outcome["faults"] for outcome in outcomes] == [[]] * processes
-    assert len({outcome["deployment_id"] for outcome in outcomes}) == 1
+    assert len({outcome["ledger"] for outcome in outcomes}) == 1
     with closing(Store.open(database_url)) as store:
-        assert store.deployment_id == outcomes[0]["deployment_id"]
+        assert ledger_id(database_url) == outcomes[0]["ledger"]
         assert len(store.ledger().presets) == 4

@@ -265,12 +265,6 @@ def test_a_moment_without_a_zone_is_refused(store):
     assert store.open_leases() == []
 
 
-def test_a_deployment_keeps_its_id(store, database_url):
-    with closing(Store.open(database_url)) as again:
-        assert again.deployment_id == store.deployment_id
-    assert len(store.deployment_id) == 32
-
-
 def test_an_unchanged_ledger_is_not_read_again(store):
     hold(store, 1)
     assert store.ledger() is store.ledger()

@@ -75,9 +75,6 @@ class Store:
         self._turns = Turns(self._write_lock, self._run_all)
         self._writer: Writer | None = None
         self._known: Known | None = None
-        with self._read() as connection:
-            found = connection.execute(select(ledger_state.c.deployment_id))
-            self.deployment_id: str = found.scalar_one()
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True, busy_wait_seconds: float = 5.0) -> Store:
