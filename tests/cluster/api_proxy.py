@@ -128,6 +128,8 @@ class ApiProxy:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await self._client.close()
+        # TLS connections end a moment later.
+        await asyncio.sleep(0.25)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         seen = Seen(time.monotonic(), request.path, dict(request.query))

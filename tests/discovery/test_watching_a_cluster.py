@@ -336,6 +336,19 @@ def test_a_server_that_asks_for_patience_gets_it(proxy, through_proxy):
     assert lists[1].at - lists[0].at >= 3
 
 
+def test_a_token_that_was_renewed_is_read_again(
+    control_plane, hub_account, object_nodes, proxy, new_source, tmp_path
+):
+    place = tmp_path / "kubeconfig"
+    source = new_source(proxy.kubeconfig(place, "no-such-token"), first_list_seconds=2)
+    assert "does not accept the hub's credentials (401)" in is_unreadable(source)
+    object_nodes.add("plugin-a30")
+    proxy.kubeconfig(place, control_plane.token_for(hub_account))
+
+    wait_until(lambda: not is_unreadable(source))
+    assert len(read_until(source, has_gpus(2)).gpus) == 2
+
+
 def test_a_list_comes_in_pages(control_plane, namespace, proxy, through_proxy, monkeypatch):
     monkeypatch.setattr("aliquot.discovery.kubernetes.watch.PAGE_OBJECTS", 2)
     for number in range(5):

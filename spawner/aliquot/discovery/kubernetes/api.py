@@ -30,6 +30,7 @@ class Api:
 
     def __init__(self) -> None:
         self._client: ApiClient | None = None
+        self._credentials_are_old = False
         self.requests: Counter[str] = Counter()
 
     async def close(self) -> None:
@@ -107,8 +108,8 @@ class Api:
         resource = path.rpartition("/")[2]
         said = _message(await answer.content.read(4096))
         if answer.status == 401:
-            # Credentials may have been renewed where they came from.
-            await self.close()
+            # They may have been renewed where they came from.
+            self._credentials_are_old = True
             raise ApiFailure("does not accept the hub's credentials (401)", answer.status)
         if answer.status == 403:
             raise Forbidden(resource, said)
@@ -124,10 +125,14 @@ class Api:
         )
 
     async def _connected(self) -> ApiClient:
-        if self._client is None:
+        if self._client is None or self._credentials_are_old:
             configuration = Configuration()
             await configure(configuration)
-            self._client = ApiClient(configuration)
+            self._credentials_are_old = False
+            if self._client is None:
+                self._client = ApiClient(configuration)
+            # The pool stays: streams of others are open in it.
+            self._client.configuration = configuration
         return self._client
 
 
