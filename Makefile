@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench cluster hub-suite screenshots gpu-check lock clean
+.PHONY: help setup demo test lint bench cluster hub-suite kubespawner-suite screenshots gpu-check lock clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ cluster: setup ## Run a real Kubernetes control plane on loopback; prints its ku
 
 hub-suite: setup ## JupyterHub's own tests, stock and with our spawner; ONLY=test_spawner narrows
 	@$(BIN)/python -m tests.hub_suite $(if $(ONLY),--only $(ONLY)) $(if $(STOCK),--stock $(STOCK)) $(ARGS)
+
+kubespawner-suite: setup ## KubeSpawner's own tests, stock and ours; SOURCE names a clone of it
+	@$(BIN)/python -m tests.kubespawner_suite $(if $(SOURCE),--source $(SOURCE)) $(ARGS)
 
 screenshots: setup ## Write pictures of the pages to .cache/screenshots
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
