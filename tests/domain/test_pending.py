@@ -262,6 +262,18 @@ def test_a_slice_that_is_waited_for_is_told_with_who_is_there_and_when_one_ends(
     )
 
 
+def test_the_slice_that_was_booked_counts_as_used_when_all_others_are():
+    gpu = slices(count=3)
+    held = tuple(
+        HeldPiece(gpu.uuid, f"pod other/{n}", mig_uuid=gpu.mig_devices[n].uuid) for n in (0, 1)
+    )
+    mine = lease_of("mine", slice_piece(gpu, 2))
+
+    room = room_around(mine, Inventory((gpu,), KUBERNETES, AT, held=held), [mine])
+
+    assert (room["used_count"], room["all_count"]) == (3, 3)
+
+
 def test_blocks_that_are_waited_for_are_told_with_what_others_hold():
     gpu = Gpu(
         "GPU-1", 0, "NVIDIA H100", "H100-80GB", 81559, "gpu-2",

@@ -69,6 +69,10 @@ def _slices_used(
             used |= {held.mig_uuid} & same.keys()
         else:
             used |= {uuid for uuid, gpu_uuid in same.items() if gpu_uuid == held.gpu_uuid}
+    mine = {p.mig_uuid for p in lease.placement.pieces}
+    if used and not same.keys() - used - mine:
+        # None is free, says the scheduler: so somebody is in the one that was booked, too.
+        used |= same.keys()
     return len(used), len(same), ends
 
 

@@ -146,7 +146,7 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
         try:
             url = await self._followed(started, self._follower)
         except (ApiException, ClientError) as error:
-            raise self._failed(error) from error
+            raise self._translated(error) from error
         finally:
             if not started.done():
                 started.cancel()
@@ -172,7 +172,7 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
             raise TimeoutError(f"pod {self.pod_name} did not run in {self.start_timeout} s")
         except TimeoutError as error:
             if self._finished is not None and self._own_pod() is None:
-                raise self._failed(error) from error
+                raise self._translated(error) from error
             why = await follower.gave_up(self.start_timeout)
             if why is None:
                 raise
@@ -180,7 +180,7 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
         finally:
             dead_end.cancel()
 
-    def _failed(self, error: Exception) -> StartFailed:
+    def _translated(self, error: Exception) -> StartFailed:
         """What the API server's answer, or its silence, means for the person."""
         language, message = language_of(self.handler), message_of(error)
         self.log.error("%s: start failed: %s", self._log_name, message)
