@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,21 @@ disabled_plugins = {json.dumps(unused)}
     [{cri}.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
       base_runtime_spec = "{folder}/base-spec.json"
+      [{cri}.containerd.runtimes.runc.options]
+        # This containerd knows no CDI: what a claim's device adds comes by the runtime.
+        BinaryName = "{folder}/runc"
+"""
+
+
+def runtime_script(plan: NodePlan) -> str:
+    """runc, with what was prepared for a pod's claims put into its containers first."""
+    edits = Path(__file__).with_name("claim_edits.py")
+    claims = plan.folder / "claims"
+    return f"""#!/bin/sh
+case " $* " in
+  *" create "*) [ ! -d {claims} ] || {sys.executable} -I {edits} {claims} "$@" || exit 1 ;;
+esac
+exec runc "$@"
 """
 
 

@@ -2,6 +2,7 @@
 
     node = start(cluster, folder)      Ready, with the images of tests/cluster/images.py
     node.offer_gpus(scenario)          a device plugin hands out the scenario's devices
+    node.offer_claims(shape)           or a DRA driver prepares claims on the shape's cards
     node.close()                       everything is gone
 
 containerd, kubelet and all containers live in one pid namespace with mounts of its own.
@@ -27,11 +28,12 @@ from pathlib import Path
 
 import psutil
 
-from tests.cluster import binaries, images, node_files
+from tests.cluster import binaries, dra_devices, images, node_files
 from tests.cluster.api_client import ApiError, Json
 from tests.cluster.control_plane import ControlPlane, free_port
 from tests.cluster.node_files import CNI_PLUGINS, NodePlan
 from tests.cluster.node_shapes import Kind, NodeShape
+from tests.cluster.object_nodes import CLASSES, SLICES
 from tests.cluster.offered_devices import devices_of
 from tests.cluster.shape_scenario import scenario_of
 from tests.nvml_standin import library
@@ -99,6 +101,7 @@ class RealNode:
         self._began = time.monotonic()
         self._node: subprocess.Popen[bytes] | None = None
         self._plugin: subprocess.Popen[bytes] | None = None
+        self._published: list[str] = []
         self._forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text()
 
     @property
@@ -129,6 +132,7 @@ class RealNode:
         for name, text in (
             ("base-spec.json", node_files.base_spec()),
             ("containerd.toml", node_files.containerd_config(plan)),
+            ("runc", node_files.runtime_script(plan)),
             ("cni/10-test.conflist", node_files.cni_config(plan)),
             ("kubelet.json", node_files.kubelet_config(plan, self.cluster.ca_file)),
             # No name server: a name that is not in /etc/hosts fails at once.
@@ -136,6 +140,7 @@ class RealNode:
             ("start.sh", node_files.start_script(plan, kubelet, kubeconfig, archives)),
         ):
             (self.folder / name).write_text(text)
+        (self.folder / "runc").chmod(0o755)
         self._time("files and bridge")
         self._node = self._run("start", [
             "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
@@ -235,6 +240,30 @@ class RealNode:
         self._wait("GPUs", lambda: _same_but_for_zeros(self.gpus(), wanted))
         return self.cluster.api.get(self.path)
 
+    def offer_claims(self, shape: NodeShape) -> None:
+        """Give out the cards of a shape of HAMi's DRA driver by claims (see dra_plugin.py)."""
+        self._stop_plugin()
+        library.build()
+        self._began = time.monotonic()
+        self.change_gpus(scenario_of(shape, self.name))
+        (self.folder / "claims").mkdir(exist_ok=True)
+        (self.folder / "claims" / "registered").unlink(missing_ok=True)
+        kubeconfig = self.cluster.node_kubeconfig(self.name)
+        self._plugin = self._run("dra-plugin", [
+            sys.executable, "-m", "tests.cluster.dra_plugin", str(self.folder), str(kubeconfig),
+        ])  # fmt: skip
+        self._wait("claims", (self.folder / "claims" / "registered").exists)
+        # Only now: a kubelet removes what is published for a driver that it does not know.
+        self._publish(CLASSES, dra_devices.device_classes())
+        self._publish(SLICES, shape.slices(self.name))
+
+    def _publish(self, path: str, objects: list[Json]) -> None:
+        for made in objects:
+            place = f"{path}/{made['metadata']['name']}"
+            if self.cluster.api.find(place) is None:
+                self.cluster.api.post(path, made)
+                self._published.append(place)
+
     def change_gpus(self, scenario: str) -> None:
         """Replace the scenario at once; containers see it at their next call of NVML."""
         fresh = self.scenario.with_suffix(".fresh")
@@ -287,8 +316,9 @@ class RealNode:
         self._stop_plugin()
         if self._node is not None:
             _end_namespace(self._node)
-        with suppress(Exception):
-            self.cluster.api.delete(self.path)
+        for place in (*self._published, self.path):
+            with suppress(Exception):
+                self.cluster.api.delete(place)
         if self.plan is None:
             return
         if Path("/sys/class/net", self.plan.bridge).exists():

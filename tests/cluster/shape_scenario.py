@@ -18,14 +18,14 @@ _MEASURES_INSTANCES = ("Hopper", "Blackwell")  # by GPM
 def scenario_of(shape: NodeShape, node: str) -> str:
     """The scenario's text for the cards of a node of this name.
 
-    For shapes of NVIDIA's device plugin. Other engines make or hand out devices that the
-    plugin would not, so there is no such text.
+    For shapes of NVIDIA's device plugin and of HAMi's DRA driver, whose cards are whole. Other
+    engines make or hand out devices that the plugin would not, so there is no such text.
 
     Raises:
         ValueError: The shape is of another engine.
     """
-    plugins = (Kind.PLUGIN, Kind.PLUGIN_MIG_MIXED, Kind.PLUGIN_MIG_SINGLE, Kind.PLUGIN_TIME_SLICED)
-    if shape.kind not in plugins or shape.model is None:
+    served = (Kind.PLUGIN, Kind.PLUGIN_MIG_MIXED, Kind.PLUGIN_MIG_SINGLE, Kind.PLUGIN_TIME_SLICED)
+    if shape.kind not in (*served, Kind.DRA_HAMI) or shape.model is None:
         raise ValueError(f"{shape.name} is not served by NVIDIA's device plugin")
     lines = [f"# {shape.what}", "driver 580.82.07", "nvml 13.580.82.07", "cuda 13000"]
     for index in range(shape.gpus):
