@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench cluster hub-suite kubespawner-suite screenshots gpu-check lock clean
+.PHONY: help setup demo demo-kubernetes test lint bench cluster hub-suite kubespawner-suite screenshots gpu-check lock clean
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what a checkout needs into .venv (safe to repeat)
 	@$(PYTHON) tools/bootstrap.py
@@ -27,6 +27,9 @@ bench: setup ## Measure what the speed promises say, as ratios in one run
 
 cluster: setup ## Run a real Kubernetes control plane on loopback; prints its kubeconfig
 	@exec $(BIN)/python -m tests.cluster $(ARGS)
+
+demo-kubernetes: setup ## Run a hub on a real cluster of this machine (root); CHECK=1 makes the trip
+	@exec $(BIN)/python -m tests.cluster.demo $(if $(CHECK),--check) $(ARGS)
 
 hub-suite: setup ## JupyterHub's own tests, stock and with our spawner; ONLY=test_spawner narrows
 	@$(BIN)/python -m tests.hub_suite $(if $(ONLY),--only $(ONLY)) $(if $(STOCK),--stock $(STOCK)) $(ARGS)

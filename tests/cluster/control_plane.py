@@ -127,13 +127,13 @@ class ControlPlane:
         """A client with that service account's rights and no others."""
         return ApiClient(self.url, self.token_for(account), self.ca_file)
 
-    def kubeconfig_for(self, account: str) -> Path:
+    def kubeconfig_for(self, account: str, *, seconds: int = 3600) -> Path:
         """A kubeconfig file of the service account "namespace/name", its namespace the default.
 
         The hub of a test gets this one: it may do what its Role says and nothing else.
         """
         namespace, name = account.split("/")
-        user = {"token": self.token_for(account)}
+        user = {"token": self.token_for(account, seconds=seconds)}
         return self._write_kubeconfig(f"{namespace}-{name}", user, namespace)
 
     def node_kubeconfig(self, node: str) -> Path:

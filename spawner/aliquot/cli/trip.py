@@ -20,7 +20,6 @@ import requests
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-_START_SECONDS = 90
 _CELL_SECONDS = 60
 _CELL = "%load_ext aliquot_lab\n%gpu"
 
@@ -87,7 +86,9 @@ class Trip:
 
 
 class Visitor:
-    """One user with a browser's cookies."""
+    """One user with a browser's cookies. ``start_seconds`` is how long a start may take."""
+
+    start_seconds = 90
 
     def __init__(self, address: str, name: str, password: str) -> None:
         self.address = address
@@ -136,21 +137,30 @@ class Visitor:
         return self.session.post(action, files=files, timeout=60)
 
     def start(self, **fields: str) -> None:
-        answer = self._submit(**fields)
-        if not answer.ok or ("spawn-pending" not in answer.url and "/user/" not in answer.url):
-            raise TripFailed(f"start was answered with status {answer.status_code}.")
+        said = self.ask(**fields)
+        if said is not None:
+            raise TripFailed(f"start was refused: {said}")
 
     def refused(self, **fields: str) -> str:
         """Press Start and expect a no; returns its sentence from the page."""
+        said = self.ask(**fields)
+        if said is None:
+            raise TripFailed("expected a refusal, and the server starts.")
+        return said
+
+    def ask(self, **fields: str) -> str | None:
+        """Press Start; the sentence of a refusal, or None when the server starts."""
         answer = self._submit(**fields)
         form = _SpawnForm()
         form.feed(answer.text)
-        if answer.status_code != 409 or not form.error:
-            raise TripFailed(f"expected a refusal, got status {answer.status_code}.")
-        return " ".join(form.error.split())
+        if answer.status_code == 409 and form.error:
+            return " ".join(form.error.split())
+        if not answer.ok or ("spawn-pending" not in answer.url and "/user/" not in answer.url):
+            raise TripFailed(f"start was answered with status {answer.status_code}.")
+        return None
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline:
             server = self._get(f"hub/api/users/{self.name}").json()["servers"].get("")
             if server is None:
@@ -160,7 +170,7 @@ class Visitor:
                 self._get(f"user/{self.name}/lab")
                 return
             time.sleep(0.2)
-        raise TripFailed(f"the server was not ready after {_START_SECONDS} s.")
+        raise TripFailed(f"the server was not ready after {self.start_seconds} s.")
 
     def stop(self) -> None:
         url = urljoin(self.address, f"hub/api/users/{self.name}/server")
