@@ -33,7 +33,7 @@ from aliquot.domain.leases import Lease, Person, Placement, Server
 from aliquot.domain.reconciliation import Corrections, LiveServer, World, reconcile
 from aliquot.domain.refusals import WITHOUT_GPU, Ask, Reason, Refusal, Remedy, RemedyKind
 from aliquot.domain.shares import Share
-from aliquot.domain.uncertain import Doubt, strays
+from aliquot.domain.uncertain import Doubt, GrantDoubt, strays
 from aliquot.settings import Settings
 from aliquot.storage import Ledger, LedgerUnavailable, Reservation, Store
 
@@ -184,11 +184,14 @@ class Allocator:
         """The server answers. Raises LedgerUnavailable; the reconciler then does it later."""
         return self.store.activate(lease_id, self._now())
 
-    def granted(self, lease_id: str, placement: Placement) -> Lease | None:
-        """Write what an engine really gave; the lease as it is then, for its server to carry,
-        or None when it is not open any more. Raises LedgerUnavailable."""
+    def granted(
+        self, lease_id: str, placement: Placement | None, doubt: GrantDoubt | None = None
+    ) -> Lease | None:
+        """Write what an engine really gave, as far as it tells, and what is in doubt of it; the
+        lease as it is then, for its server to carry, or None when it is not open any more.
+        Raises LedgerUnavailable."""
         store = self.store
-        if not store.put_granted(lease_id, placement, self._now()):
+        if not store.put_granted(lease_id, placement, self._now(), doubt):
             return None
         if (sides := store.differing_grants().get(lease_id)) is not None:
             placed, given = (side.words for side in sides)
@@ -246,6 +249,7 @@ class Allocator:
             must_be_read=self._settings.gpu_source == KUBERNETES,
             over=over,
             grants=self.store.differing_grants(),
+            doubts=self.store.grant_doubts(),
         )
 
     def _ledger_refusal(self, error: LedgerUnavailable) -> Refusal:

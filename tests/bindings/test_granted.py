@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aliquot.bindings.granted import Difference, Told, granted
+from aliquot.bindings.granted import Difference, Told, doubt_of, granted
 from aliquot.bindings.kubernetes import bind_pod
 from aliquot.bindings.pod_manifest import apply, claim_template
 from aliquot.domain.currency import Cost
+from aliquot.domain.leases import Placement
 from aliquot.domain.shares import Blocks, Slice
+from aliquot.domain.uncertain import Doubt, GrantDoubt
 from tests.bindings.engine_answers import answer
 from tests.bindings.spawned_pods import (
     IN_BLOCKS,
@@ -54,6 +56,8 @@ def test_another_card_is_told_with_both_sides_and_followed():
     assert [piece.gpu_uuid for piece in back.placement.pieces] == ["GPU-0002"]
     assert not back.agrees
     assert back.said == {ALLOCATED: "GPU-0002,NVIDIA,24467,30:;"}
+    # The books follow it, so that nothing is in doubt.
+    assert doubt_of(back, run(Blocks(30), IN_BLOCKS["hami"])[2].placement) is None
 
 
 def test_more_memory_than_was_charged_is_told_and_costs_what_it_is():
@@ -100,6 +104,7 @@ def test_an_annotation_of_another_form_is_said_to_be_unreadable(written):
     back = hami(written)
 
     assert (back.told, back.placement, back.agrees) == (Told.UNREADABLE, None, False)
+    assert doubt_of(back, Placement(())).kind is Doubt.GRANT_UNREADABLE
     assert 0 < len(back.said["unreadable"]) <= 200
 
 
@@ -197,6 +202,8 @@ def test_another_node_is_told_for_every_engine():
         back = granted(pod, claims, lease, inventory)
 
         assert back.differences == (Difference("node", "gpu-1", "gpu-2"),)
+        doubt = GrantDoubt(Doubt.GRANT_CONTRADICTED, "node: gpu-1 → gpu-2")
+        assert doubt_of(back, lease.placement) == doubt
 
 
 def test_a_pod_whose_resources_were_changed_on_the_way_is_told_by_the_counts():
@@ -224,6 +231,17 @@ def test_kai_tells_the_fraction_and_the_group_of_the_card():
     assert back.differences == (Difference("blocks", "30", "50"),)
     del pod["metadata"]["annotations"]["gpu-fraction"]
     assert granted(pod, claims, lease, inventory).told is Told.UNREADABLE
+
+
+def test_an_engine_that_writes_nothing_leaves_the_grant_in_doubt():
+    inventory = IN_BLOCKS["hami"]
+    pod, claims, lease = run(Blocks(30), inventory)
+    assert doubt_of(granted(pod, claims, lease, inventory), lease.placement) is None
+    del pod["metadata"]["annotations"][ALLOCATED]
+
+    back = granted(pod, claims, lease, inventory)
+
+    assert doubt_of(back, lease.placement) == GrantDoubt(Doubt.GRANT_UNTOLD)
 
 
 def test_gpus_that_are_gone_tell_nothing():

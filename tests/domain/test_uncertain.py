@@ -11,7 +11,7 @@ from aliquot.domain.inventory import KUBERNETES, HeldPiece, Inventory
 from aliquot.domain.judging import Unreadable
 from aliquot.domain.leases import Lease, LeaseState, Piece, Placement
 from aliquot.domain.reconciliation import Corrections, LiveServer, World, reconcile
-from aliquot.domain.uncertain import Doubt
+from aliquot.domain.uncertain import Doubt, GrantDoubt
 from aliquot.domain.wording import LANGUAGES
 from tests.domain.machines import NOON, blocks_gpu, lease_of, mig_gpu, someone
 
@@ -214,18 +214,33 @@ def test_a_grant_of_another_amount_is_told_at_once_with_both_sides():
     assert "40 blocks" in sentence
 
 
+def test_a_grant_that_could_not_be_booked_is_told_at_once_and_the_lease_stays():
+    lease = blocks_lease()
+    doubt = GrantDoubt(Doubt.GRANT_CONTRADICTED, "node: gpu-1 → gpu-2")
+    world = World(cluster(pod(lease)), doubts={lease.id: doubt, "e" * 32: doubt})
+
+    found = reconcile([lease], [serving(lease)], (), world)
+
+    assert kinds(found) == [(Doubt.GRANT_CONTRADICTED, lease.id)]
+    assert "node: gpu-1 → gpu-2" in found.uncertain[0].sentence()
+    assert found.is_empty
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", Doubt)
 def test_every_doubt_has_its_sentence(kind, language):
     lease, lost = blocks_lease(), blocks_lease(2, gpu="GPU-9")
+    asked = [Doubt.GRANT_CONTRADICTED, Doubt.GRANT_UNREADABLE, Doubt.GRANT_UNTOLD]
+    unbooked = {blocks_lease(n): GrantDoubt(one, "words") for n, one in enumerate(asked, 3)}
     given = Placement((replace(lease.placement.pieces[0], cost=cost_of_blocks(40)),))
     world = World(
         cluster(pod("f" * 32), pod("e" * 32)),
         over=frozenset({"e" * 32}),
         grants={lease.id: (lease.placement, given)},
+        doubts={one.id: doubt for one, doubt in unbooked.items()},
     )
 
-    _, found = twice([lease, lost], [serving(lease), serving(lost)], world)
+    _, found = twice([lease, lost, *unbooked], [serving(lease), serving(lost)], world)
 
     (one, *_) = [one for one in found.uncertain if one.kind is kind]
     assert one.about[:32] in one.sentence(language)

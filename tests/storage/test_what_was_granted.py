@@ -9,6 +9,7 @@ import pytest
 
 from aliquot.domain.currency import Cost, cost_of_blocks
 from aliquot.domain.leases import Lease, LeaseState, Placement
+from aliquot.domain.uncertain import Doubt, GrantDoubt
 from aliquot.storage import Store
 from tests.storage.ledger_cases import decide_on, held_blocks, hold, later, vision
 
@@ -93,6 +94,41 @@ def test_an_active_lease_stays_active(store):
 
     lease = store.lease(lease_id)
     assert (lease.state, lease.active_at) == (LeaseState.ACTIVE, later(1))
+
+
+def test_a_grant_that_cannot_be_booked_is_kept_once_until_a_look_finds_no_doubt(store):
+    lease_id = hold(store, 1)
+    placed = store.lease(lease_id)
+    elsewhere = GrantDoubt(Doubt.GRANT_CONTRADICTED, "node: gpu-1 → gpu-2")
+
+    for minute in (1, 2):
+        assert store.put_granted(lease_id, None, later(minute), elsewhere)
+    kept, lease = store.grant_doubts(), store.lease(lease_id)
+    assert store.put_granted(lease_id, placed.placement, later(3))
+
+    assert kept == {lease_id: elsewhere}
+    assert lease == placed
+    assert store.grant_doubts() == {}
+    told = [
+        (event.before, event.after, event.why)
+        for event in store.events()
+        if event.kind == "lease.grant_judged"
+    ]
+    said = {"said": "node: gpu-1 → gpu-2"}
+    assert told == [(None, said, "grant_contradicted"), (said, None, "agrees")]
+
+
+def test_a_doubt_goes_with_its_lease_and_a_later_one_takes_its_place(store):
+    lease_id = hold(store, 1)
+    store.put_granted(lease_id, None, later(1), GrantDoubt(Doubt.GRANT_UNTOLD))
+    unreadable = GrantDoubt(Doubt.GRANT_UNREADABLE, "a limit is '1.5'")
+    store.put_granted(lease_id, None, later(2), unreadable)
+    assert store.grant_doubts() == {lease_id: unreadable}
+
+    store.release(lease_id, "stopped", later(3))
+
+    assert store.grant_doubts() == {}
+    assert not store.put_granted(lease_id, None, later(4), unreadable)
 
 
 def test_a_lease_that_is_over_or_unknown_is_not_changed(store):

@@ -25,6 +25,7 @@ from aliquot.bindings.pod_reading import mapping, text
 from aliquot.domain.engines import Engine
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.leases import Lease, Piece, Placement
+from aliquot.domain.uncertain import Doubt, GrantDoubt
 
 
 class Told(StrEnum):
@@ -103,6 +104,17 @@ def granted(
         ordered = sorted(given.pieces, key=lambda piece: -piece.blocks)
         placement = Placement(tuple(ordered))
     return Granted(Told.DEVICES, placement, tuple(differences), said)
+
+
+def doubt_of(found: Granted, booked: Placement) -> GrantDoubt | None:
+    """What of a grant the books cannot follow; None where they agree, or follow the engine to
+    the devices that it tells."""
+    if found.told is Told.UNREADABLE:
+        return GrantDoubt(Doubt.GRANT_UNREADABLE, found.said["unreadable"])
+    if found.differences and found.placement in (None, booked):
+        sides = "; ".join(f"{d.what}: {d.booked} → {d.given}" for d in found.differences)
+        return GrantDoubt(Doubt.GRANT_CONTRADICTED, _short(sides))
+    return GrantDoubt(Doubt.GRANT_UNTOLD) if found.told is Told.NOTHING else None
 
 
 def _given(

@@ -23,7 +23,7 @@ from aliquot.domain.judging import Unreadable
 from aliquot.domain.lease_json import utc_text
 from aliquot.domain.leases import Lease, Placement
 from aliquot.domain.receipts import Verdict, judge_receipt
-from aliquot.domain.uncertain import differing, gone
+from aliquot.domain.uncertain import GrantDoubt, differing, doubted, gone
 from aliquot.domain.wording import say
 from aliquot.settings import Settings
 from aliquot.storage import Ledger, LedgerUnavailable, Store
@@ -46,11 +46,12 @@ def report(config: Path | None, database: str | None, as_json: bool) -> None:
         store = Store.open(
             settings.database_url, busy_wait_seconds=settings.database_wait_seconds, migrate=False
         )
-        ledger, receipts, grants = store.ledger(), store.open_receipts(), store.differing_grants()
+        ledger, receipts = store.ledger(), store.open_receipts()
+        grants, doubts = store.differing_grants(), store.grant_doubts()
     except LedgerUnavailable as error:
         raise click.ClickException(str(error)) from error
     now = datetime.now(UTC)
-    found = report_of(ledger, _inventory(settings), now, receipts, grants)
+    found = report_of(ledger, _inventory(settings), now, receipts, grants, doubts)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -67,6 +68,7 @@ def report_of(
     now: datetime,
     receipts: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     grants: Mapping[str, tuple[Placement, Placement]] = MappingProxyType({}),
+    doubts: Mapping[str, GrantDoubt] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The report as JSON has it. ``gpus`` is None when they cannot be read.
 
@@ -75,7 +77,8 @@ def report_of(
     """
     readable = isinstance(inventory, Inventory)
     leases = sorted(ledger.books.leases, key=lambda lease: lease.reserved_at)
-    doubts = [*differing(leases, grants), *(gone(leases, inventory) if readable else ())]
+    found = [*differing(leases, grants), *doubted(leases, doubts)]
+    found += gone(leases, inventory) if readable else ()
     return {
         "at": utc_text(now),
         "simulated": readable and inventory.simulated,
@@ -83,7 +86,7 @@ def report_of(
         "leases": [_lease(lease, now, inventory, receipts.get(lease.id)) for lease in leases],
         "findings": [
             {"kind": one.kind.value, "lease_id": one.about, "message": one.sentence()}
-            for one in doubts
+            for one in found
         ],
         "groups": [_group(name, ledger) for name in sorted(ledger.tree.groups)],
         "gpus": [_gpu(gpu, ledger) for gpu in inventory.gpus] if readable else None,

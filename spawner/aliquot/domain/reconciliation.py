@@ -23,7 +23,7 @@ from aliquot.domain import uncertain
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.judging import Unreadable
 from aliquot.domain.leases import Lease, LeaseState, Placement
-from aliquot.domain.uncertain import Doubt, Uncertain
+from aliquot.domain.uncertain import IN_THE_BOOKS, Doubt, GrantDoubt, Uncertain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,14 @@ class World:
     ``inventory`` is None where it was not looked at. ``must_be_read`` says that leases are
     held by things that only the inventory shows (pods): nothing is released without it.
     ``over`` are those of the pods' leases that the books know as released, ``grants`` the two
-    sides of differing grants by lease id.
+    sides of differing grants by lease id, ``doubts`` those grants that could not be booked.
     """
 
     inventory: Inventory | Unreadable | None = None
     must_be_read: bool = False
     over: frozenset[str] = frozenset()
     grants: Mapping[str, tuple[Placement, Placement]] = field(default_factory=dict)
+    doubts: Mapping[str, GrantDoubt] = field(default_factory=dict)
 
     @property
     def trouble(self) -> str | None:
@@ -122,6 +123,7 @@ def _doubted(
     world: World,
 ) -> Iterable[Uncertain]:
     yield from uncertain.differing(open_by_id.values(), world.grants)
+    yield from uncertain.doubted(open_by_id.values(), world.doubts)
     if isinstance(world.inventory, Inventory):
         yield from uncertain.gone(open_by_id.values(), world.inventory)
         yield from uncertain.without_pod(served, world.inventory)
@@ -133,4 +135,4 @@ def _is_certain(one: Uncertain, suspected_before: Collection[tuple[Doubt, str]])
     """Whether it can be told: a pod takes seconds to come and to go, and a look at the world
     is never of the same moment as one at the Hub. What the books say themselves is told at
     once."""
-    return one.kind is Doubt.GRANT_DIFFERS or (one.kind, one.about) in suspected_before
+    return one.kind in IN_THE_BOOKS or (one.kind, one.about) in suspected_before

@@ -22,15 +22,37 @@ from aliquot.domain.wording import say
 
 class Doubt(StrEnum):
     """What is uncertain. ``grant_differs``: an engine gave another amount than was placed;
-    ``gpu_gone``: a lease is on a GPU or slice that is not seen any more; ``pod_unknown``: a
-    stray that the books never had; ``pod_left_over``: one whose lease is over; and
-    ``server_without_pod``: the Hub has a server running and the cluster no pod of it."""
+    ``grant_contradicted``: a pod runs on another node, or with another number of devices, than
+    was placed; ``grant_unreadable``: what an engine wrote of a grant is not of its form;
+    ``grant_untold``: it wrote nothing; ``gpu_gone``: a lease is on a GPU or slice that is not
+    seen any more; ``pod_unknown``: a stray that the books never had; ``pod_left_over``: one
+    whose lease is over; and ``server_without_pod``: the Hub has a server running and the
+    cluster no pod of it."""
 
     GRANT_DIFFERS = "grant_differs"
+    GRANT_CONTRADICTED = "grant_contradicted"
+    GRANT_UNREADABLE = "grant_unreadable"
+    GRANT_UNTOLD = "grant_untold"
     GPU_GONE = "gpu_gone"
     POD_UNKNOWN = "pod_unknown"
     POD_LEFT_OVER = "pod_left_over"
     SERVER_WITHOUT_POD = "server_without_pod"
+
+
+# What the books themselves hold, so that one look is enough.
+IN_THE_BOOKS = frozenset(
+    {Doubt.GRANT_DIFFERS, Doubt.GRANT_CONTRADICTED, Doubt.GRANT_UNREADABLE, Doubt.GRANT_UNTOLD}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantDoubt:
+    """Why a grant could not be booked: one of the ``grant_`` kinds but ``grant_differs``, which
+    is booked. ``said`` is what was found, both sides of it or an engine's words; empty where
+    nothing was told."""
+
+    kind: Doubt
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +86,16 @@ def differing(
                     "charged_blocks": lease.charge.blocks,
                 },
             )
+
+
+def doubted(leases: Iterable[Lease], doubts: Mapping[str, GrantDoubt]) -> Iterator[Uncertain]:
+    """Leases whose grant could not be booked, by lease id."""
+    for lease in leases:
+        if lease.id in doubts:
+            doubt = doubts[lease.id]
+            numbers = {"person": lease.user_name, "share": lease.placement.words}
+            about = {"lease": lease.id, "said": doubt.said}
+            yield Uncertain(doubt.kind, lease.id, numbers | about)
 
 
 def gone(leases: Iterable[Lease], inventory: Inventory) -> Iterator[Uncertain]:

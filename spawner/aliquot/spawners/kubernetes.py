@@ -22,8 +22,6 @@ from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
 from traitlets import default
 
-from aliquot.allocator import Reserved
-from aliquot.bindings.granted import granted
 from aliquot.bindings.patches import Enforcement, ProcessPatch, Strength
 from aliquot.bindings.pod_manifest import apply, claim_template, foreign_gpu
 from aliquot.bindings.pods import PodPatch, bind_no_gpu
@@ -54,6 +52,7 @@ from aliquot.spawners.profiles import (
     posted_options,
     profile_options,
 )
+from aliquot.spawners.reading_back import read_back
 from aliquot.spawners.refused import StartFailed
 from aliquot.spawners.share import ShareSpawner
 from aliquot.storage import LedgerUnavailable
@@ -151,8 +150,7 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
             if not started.done():
                 started.cancel()
                 await asyncio.wait([started])
-        if self._reserved is not None:
-            self._reading_back = asyncio.ensure_future(self._read_back(self._reserved))
+        self._begin_reading_back()
         return url
 
     async def _followed(self, started: asyncio.Future[Any], follower: PodFollower) -> Any:
@@ -271,23 +269,25 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
             await self.stop(True)
             raise
 
-    async def _read_back(self, reserved: Reserved) -> None:
+    def add_poll_callback(self, *args: Any, **kwargs: Any) -> None:
+        """See ``ShareSpawner``. A hub that was killed may not have read back what it started."""
+        super().add_poll_callback(*args, **kwargs)
+        self._begin_reading_back()
+
+    def _begin_reading_back(self) -> None:
         """Write what the engine really gave. Runs beside the server, and breaks nothing."""
-        lease = reserved.lease
-        try:
-            pod = self._own_pod()
-            inventory = await asyncio.to_thread(self.allocator.inventory)
-            if pod is None or not isinstance(inventory, Inventory) or inventory.simulated:
-                return
-            found = granted(pod, await claims_of(pod, self.namespace), lease, inventory)
-            if found.placement is None:
-                return
-            settled = await asyncio.to_thread(self.allocator.granted, lease.id, found.placement)
-        except Exception as error:
-            self.log.warning("lease %s: what was granted is not known: %r", lease.id, error)
-            return
-        if settled is not None and self._lease is not None and self._lease.id == lease.id:
-            self._lease = settled
+        if self._lease is not None and self._reading_back is None:
+            self._reading_back = asyncio.ensure_future(
+                read_back(self.allocator, self._lease, self._see_grant, self._keep_booked, self.log)
+            )
+
+    async def _see_grant(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        pod = self._own_pod()
+        return None if pod is None else (pod, await claims_of(pod, self.namespace))
+
+    def _keep_booked(self, lease: Lease) -> None:
+        if self._lease is not None and self._lease.id == lease.id and self._lease != lease:
+            self._lease = lease
             # The Hub has saved the state before this was known; its next commit takes it.
             self.orm_spawner.state = self.get_state()
 
@@ -402,6 +402,7 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
                 self._lease = lease
                 self.log.info("%s: lease %s found again by its pod", self._log_name, lease.id)
         self._attempt = labels.get(ATTEMPT)
+        self._begin_reading_back()
 
     def _read_lease(self, lease_id: str) -> Lease | None:
         return self.allocator.store.lease(lease_id)

@@ -11,9 +11,13 @@ from aliquot.domain.currency import Cost
 from aliquot.domain.leases import Lease, LeaseState, Piece, Placement, Server
 from aliquot.domain.quota import GroupTree, Quota, ResourceGroup
 from aliquot.domain.shares import Kind
+from aliquot.domain.uncertain import Doubt, GrantDoubt
 from aliquot.storage.values import Event
 
 _LIMITS = ("ceiling", "per_person", "per_notebook", "approval_above")
+
+# Why a grant is in no doubt any more.
+AGREES = "agrees"
 
 
 def lease_to_row(lease: Lease) -> dict[str, Any]:
@@ -79,6 +83,13 @@ def grant_from_event(row: Any) -> tuple[Placement, Placement]:
         for side in (row.before, row.after)
     )
     return before, after
+
+
+def doubt_from_event(row: Any) -> GrantDoubt | None:
+    """What an event of ``lease.grant_judged`` says; None where it agrees with the books."""
+    if row.why == AGREES:
+        return None
+    return GrantDoubt(Doubt(row.why), row.after["said"])
 
 
 def group_to_row(group: ResourceGroup) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from aliquot.storage.tables import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 
 # Not alembic's default name: the Hub's own database has a table of that one.
 VERSION_TABLE = "aliquot_schema"

@@ -29,11 +29,13 @@ from aliquot.domain.judging import Decision
 from aliquot.domain.leases import Lease, LeaseState, Placement
 from aliquot.domain.quota import ResourceGroup
 from aliquot.domain.shares import CpuOnly, read_share
+from aliquot.domain.uncertain import GrantDoubt
 from aliquot.storage import errors, schema
 from aliquot.storage.connections import Writer, create_file, reading_engine, writing_engine
 from aliquot.storage.errors import Fault, LedgerUnavailable
 from aliquot.storage.prepared import LedgerStatements
 from aliquot.storage.rows import (
+    doubt_from_event,
     event_from_row,
     grant_from_event,
     group_rows_of,
@@ -45,6 +47,7 @@ from aliquot.storage.rows import (
 from aliquot.storage.tables import (
     DIFFERS,
     IS_OPEN,
+    JUDGED,
     events,
     leases,
     ledger_state,
@@ -121,16 +124,26 @@ class Store:
 
         return self._together(activate)
 
-    def put_granted(self, lease_id: str, granted: Placement, at: datetime) -> bool:
+    def put_granted(
+        self,
+        lease_id: str,
+        granted: Placement | None,
+        at: datetime,
+        doubt: GrantDoubt | None = None,
+    ) -> bool:
         """What the engine really gave: the pieces become those, the charge as ``grants`` has
-        it. False when the lease is not open; safe to repeat."""
+        it. None where it tells no devices: the lease stays as it is. ``doubt`` is kept beside
+        it until a later look finds none. False when the lease is not open; safe to repeat."""
 
         def put(write: WriteTransaction) -> bool:
             lease = write.open_by_id(lease_id)
-            settled = lease and settle(lease, granted, write.ledger.weights)
-            if lease is not None and settled is not None:
+            if lease is None:
+                return False
+            settled = granted and settle(lease, granted, write.ledger.weights)
+            if settled is not None:
                 write.put_granted(lease, settled, at)
-            return lease is not None
+            write.judge_grant(lease, doubt, at)
+            return True
 
         return self._together(put)
 
@@ -288,6 +301,15 @@ class Store:
         query = events.select().where(DIFFERS, events.c.object.in_(is_open)).order_by(events.c.id)
         with self._read() as connection:
             return {row.object: grant_from_event(row) for row in connection.execute(query)}
+
+    def grant_doubts(self) -> dict[str, GrantDoubt]:
+        """Of open leases, by id: those whose grant could not be booked, and why."""
+        is_open = select(leases.c.id).where(IS_OPEN)
+        query = events.select().where(JUDGED, events.c.object.in_(is_open)).order_by(events.c.id)
+        with self._read() as connection:
+            # The last word on a lease counts.
+            found = {row.object: doubt_from_event(row) for row in connection.execute(query)}
+        return {lease_id: doubt for lease_id, doubt in found.items() if doubt is not None}
 
     def check(self) -> None:
         """Raise LedgerUnavailable when the ledger cannot be read or its write lock not had."""

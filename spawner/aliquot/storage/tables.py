@@ -161,6 +161,8 @@ leases = Table(
 
 # Literal for the same reason.
 DIFFERS = text("kind = 'lease.granted' AND why = 'costs_differ'")
+# What a look at a grant found, where that is not what the look before it did.
+JUDGED = text("kind = 'lease.grant_judged'")
 
 events = Table(
     "events",
@@ -174,6 +176,7 @@ events = Table(
     Column("after", Json),
     Column("why", Text, nullable=False),
     Index("events_of_differing_grants", "object", sqlite_where=DIFFERS, postgresql_where=DIFFERS),
+    Index("events_of_judged_grants", "object", sqlite_where=JUDGED, postgresql_where=JUDGED),
     # Numbers of lost events are never given again, so that ``after`` can be a bookmark.
     sqlite_autoincrement=True,
 )

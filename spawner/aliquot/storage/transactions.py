@@ -19,9 +19,12 @@ from aliquot.domain.judging import Decision, Grant
 from aliquot.domain.leases import Lease, LeaseState
 from aliquot.domain.quota import GroupTree
 from aliquot.domain.shares import read_share
+from aliquot.domain.uncertain import GrantDoubt
 from aliquot.storage.connections import Writer
 from aliquot.storage.prepared import LedgerStatements
 from aliquot.storage.rows import (
+    AGREES,
+    doubt_from_event,
     event_to_row,
     grant_summary,
     group_from_row,
@@ -31,6 +34,8 @@ from aliquot.storage.rows import (
 )
 from aliquot.storage.tables import (
     IS_OPEN,
+    JUDGED,
+    events,
     leases,
     model_weights,
     presets,
@@ -169,6 +174,17 @@ class WriteTransaction:
         self.event(at, HUB, "lease.granted", lease.id, before, after, why)
         self._count(1, self.ledger.books.without([lease.id]).with_lease(now))
         self._changed[lease.server.spawner_id] = now
+
+    def judge_grant(self, lease: Lease, doubt: GrantDoubt | None, at: datetime) -> None:
+        """Keep what a look at a grant found, when the last one found something else."""
+        mine = events.select().where(JUDGED, events.c.object == lease.id)
+        last = self.connection.execute(mine.order_by(events.c.id.desc()).limit(1)).first()
+        before = None if last is None else doubt_from_event(last)
+        if doubt == before:
+            return
+        why = AGREES if doubt is None else doubt.kind.value
+        was, now = (None if one is None else {"said": one.said} for one in (before, doubt))
+        self.event(at, HUB, "lease.grant_judged", lease.id, was, now, why)
 
     def release(self, lease: Lease, why: str, at: datetime) -> None:
         self._statements.release.run(
