@@ -36,6 +36,7 @@ class Settings:
     database_wait_seconds: float = 5.0
     inventory_max_age_seconds: float = 2.0
     service_url: str = ""
+    reconcile_seconds: float = 60.0
     binding: str = "auto"
     strict_compute: bool = False
     hami_scheduler: str = PodPolicy.hami_scheduler
@@ -137,6 +138,16 @@ class Aliquot(Configurable):
         help="""
         Where notebooks reach Aliquot's Hub service, up to its prefix. ``setup_aliquot`` sets
         it; empty means that there is no service, and receipts stay in the notebook.
+        """,
+    ).tag(config=True)
+
+    reconcile_seconds = Float(
+        Settings.reconcile_seconds,
+        min=0.1,
+        help="""
+        Seconds between two comparisons of books, servers and GPUs by the Hub service. A lease
+        whose server is gone is released at the second that misses it. Each lists the Hub's
+        active users once.
         """,
     ).tag(config=True)
 

@@ -109,7 +109,9 @@ class Service:
         self._port = url.port or 80
         allocator = Allocator.from_settings(settings)
         hub = HubApi(environ["JUPYTERHUB_API_URL"], environ["JUPYTERHUB_API_TOKEN"])
-        self._reconciler = Reconciler(allocator, lambda: live_servers(hub))
+        self._reconciler = Reconciler(
+            allocator, lambda: live_servers(hub), settings.reconcile_seconds
+        )
         state = ServiceState(
             allocator,
             self._reconciler,

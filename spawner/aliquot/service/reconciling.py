@@ -2,7 +2,7 @@
 
 A pass reads the open leases first and the servers after, then lets the allocator correct.
 At start a second pass follows after a few seconds, since a lease is released only when it was
-missing twice; from then on there is one every minute.
+missing twice; from then on there is one every minute, or as often as the admin has set.
 
 When a side cannot be read nothing is released: that is told by ``/health``, and tried again
 after a few seconds.
@@ -24,12 +24,12 @@ from aliquot.domain.reconciliation import Corrections, LiveServer
 from aliquot.domain.uncertain import Doubt, Uncertain
 from aliquot.service.hub_servers import HubUnreadable
 from aliquot.service.models import utc_now
+from aliquot.settings import Settings
 from aliquot.storage import LedgerUnavailable
 
 log = logging.getLogger(__name__)
 
 SOON_SECONDS = 5.0
-EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,11 @@ class Reconciler:
         self,
         allocator: Allocator,
         list_servers: Callable[[], Awaitable[tuple[LiveServer, ...]]],
+        every_seconds: float = Settings.reconcile_seconds,
     ) -> None:
         self._allocator = allocator
         self._list_servers = list_servers
+        self._every_seconds = every_seconds
         self.standing = Standing()
 
     async def run(self) -> None:
@@ -72,7 +74,8 @@ class Reconciler:
             await self.one_pass()
             # At its start the Hub may not answer yet; the minute begins with two good passes.
             settled = self.standing.trouble is None and self.standing.passes >= 2
-            await asyncio.sleep(EVERY_SECONDS if settled else SOON_SECONDS)
+            soon_seconds = min(SOON_SECONDS, self._every_seconds)
+            await asyncio.sleep(self._every_seconds if settled else soon_seconds)
 
     async def one_pass(self) -> None:
         """One comparison. Faults become ``standing.trouble``, told once while they last."""
