@@ -1,8 +1,8 @@
 """API proxy: stands between a client and a real API server, and makes trouble when told.
 
 Requests go through with their own token; every one is written down. It can cut the streams
-that are open, close the door (connections are refused, as by a server that is gone), and
-answer instead of the server.
+that are open, close the door (connections are refused, as by a server that is gone), answer
+instead of the server, and set the server's clock wrong: every time in what it says is moved.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+_TIME = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d+)?Z)"')
+_PASSED_ON = ("Authorization", "Content-Type", "Accept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Seen:
     at: float
     path: str
     query: Mapping[str, str]
+    method: str = "GET"
 
     @property
     def is_watch(self) -> bool:
@@ -45,13 +51,15 @@ class Instead:
 
 
 class ApiProxy:
-    """Listens on loopback, without TLS. ``seen`` are all requests so far."""
+    """Listens on loopback, without TLS. ``seen`` are all requests so far; ``skew_seconds`` is
+    how far the API server's clock is ahead, in what it answers from now on."""
 
     def __init__(self, url: str, ca_file: Path) -> None:
         self._upstream = url
         self._tls = ssl.create_default_context(cafile=str(ca_file))
         self.seen: list[Seen] = []
         self.instead: list[Instead] = []
+        self.skew_seconds = 0
         self._open: set[asyncio.BaseTransport] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -104,7 +112,7 @@ class ApiProxy:
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
         self._client = aiohttp.ClientSession(connector=connector)
         app = web.Application()
-        app.router.add_route("GET", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
 
@@ -115,6 +123,11 @@ class ApiProxy:
 
     async def _stop_listening(self) -> None:
         await self._site.stop()
+        # What waits for the client's next request would still be served.
+        server = self._runner.server
+        for connection in server.connections if server is not None else []:
+            if connection.transport is not None:
+                connection.transport.abort()  # type: ignore[attr-defined]
 
     async def _cut(self) -> None:
         for transport in list(self._open):
@@ -132,7 +145,7 @@ class ApiProxy:
         await asyncio.sleep(0.25)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        seen = Seen(time.monotonic(), request.path, dict(request.query))
+        seen = Seen(time.monotonic(), request.path, dict(request.query), request.method)
         self.seen.append(seen)
         for instead in self.instead:
             if instead.times > 0 and instead.matches(seen):
@@ -142,20 +155,36 @@ class ApiProxy:
                 )
         assert request.transport is not None
         self._open.add(request.transport)
-        headers = {"Authorization": request.headers.get("Authorization", "")}
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         try:
             # No timeout: a watch is silent for as long as nothing happens.
-            async with self._client.get(
+            async with self._client.request(
+                request.method,
                 self._upstream + request.path_qs,
+                data=await request.read(),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=None),
             ) as upstream:
-                answer = web.StreamResponse(status=upstream.status)
+                kind = upstream.headers.get("Content-Type", "application/json")
+                answer = web.StreamResponse(status=upstream.status, headers={"Content-Type": kind})
                 await answer.prepare(request)
                 # A client that is cut off is what this is for.
                 with contextlib.suppress(ConnectionError):
+                    rest = b""
                     async for chunk in upstream.content.iter_any():
-                        await answer.write(chunk)
+                        # By lines, so that no time is split.
+                        whole, end, rest = (rest + chunk).rpartition(b"\n")
+                        if end:
+                            await answer.write(self._skewed(whole + end))
+                    if rest:
+                        await answer.write(self._skewed(rest))
                 return answer
         finally:
             self._open.discard(request.transport)
+
+    def _skewed(self, said: bytes) -> bytes:
+        def moved(match: re.Match[bytes]) -> bytes:
+            at = datetime.fromisoformat(match[1].decode()) + timedelta(seconds=self.skew_seconds)
+            return b'"' + at.isoformat().encode() + match[2] + b'"'
+
+        return _TIME.sub(moved, said) if self.skew_seconds else said
