@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from aliquot.bindings.kubernetes import bind_pod
 from aliquot.bindings.local_devices import bind_nothing
-from aliquot.bindings.pod_manifest import apply, foreign_gpu
+from aliquot.bindings.pod_manifest import apply, foreign_gpu, foreign_refusal
 from aliquot.bindings.pods import bind_no_gpu
+from aliquot.domain.engines import Engine
 from aliquot.domain.leases import Placement
+from aliquot.domain.refusals import Reason
 from aliquot.domain.shares import Blocks, Slice
+from aliquot.domain.wording import say_refusal
 from tests.bindings.foreign_things import FOREIGN, HARMLESS
 from tests.bindings.spawned_pods import (
     IN_BLOCKS,
@@ -101,6 +104,28 @@ def test_the_sentence_names_the_place_and_what_stands_there():
     FOREIGN["sidecar nvidia.com/gpu"](pod)
 
     assert foreign_gpu(pod).found == "nvidia.com/gpu: 1 in containers[sidecar].resources.limits"
+
+
+@pytest.mark.parametrize(
+    ("engines", "told"),
+    [
+        ({Engine.NVIDIA_PLUGIN, Engine.DRA_HAMI}, True),
+        ({Engine.NVIDIA_PLUGIN, Engine.HAMI_MIG}, False),
+        (None, False),
+    ],
+)
+def test_a_pod_in_hami_s_shape_is_told_where_no_node_has_hami(engines, told):
+    pod = base()
+    notebook = pod["spec"]["containers"][0]
+    notebook["resources"] = {"limits": {"nvidia.com/gpu": "1", "nvidia.com/gpucores": "30"}}
+    found = foreign_gpu(pod)
+    assert found is not None
+
+    refusal = foreign_refusal(found, pod, engines)
+
+    assert refusal.reason is Reason.FOREIGN_GPU
+    assert ("there is no HAMi node here" in say_refusal(refusal).why) is told
+    assert ("HAMi 노드가 없습니다" in say_refusal(refusal, "ko").why) is told
 
 
 def test_a_long_value_is_shown_shortened_and_compared_whole():

@@ -64,7 +64,10 @@ class KubernetesTrip(Trip):
         with self._step("grace's cell prints her usage") as note:
             note(grace.run_cell(_CELL))
         with self._step("lin is refused a pod in HAMi's shape") as note:
-            note(lin.refused(profile="hami", share="none"))
+            said = lin.refused(profile="hami", share="none")
+            if "no HAMi node here" not in said:
+                raise TripFailed(f"the reason is another: {said}")
+            note(said)
         with self._step(f"the others want a {SLICE} each, all at once: six are left for seven"):
             refused = self._all_at_once(vision[1:])
         with self._step("all seven slices are at work, each in a notebook of its own") as note:

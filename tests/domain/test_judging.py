@@ -104,7 +104,8 @@ CASES: list[tuple[Reason, Ask, object, Situation, str]] = [
         Ask(Blocks(30)),
         ADA,
         situation(WHOLE_ONLY, FREE),
-        "30 blocks refused: parts of a GPU in blocks need CUDA MPS, and no GPU here has it.",
+        "30 blocks refused: parts of a GPU in blocks need CUDA MPS on one machine, or HAMi, KAI or "
+        "DRA shares on a cluster, and no GPU here has them.",
     ),
     (
         Reason.MIXED_NOT_OFFERED,

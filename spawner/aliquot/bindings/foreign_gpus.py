@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aliquot.bindings.hami import CARD
+from aliquot.bindings.hami import CARD, CORES, MEMORY
 from aliquot.bindings.kai import FRACTION, FRACTION_CONTAINER
 from aliquot.bindings.patches import ProcessPatch
 from aliquot.bindings.pod_env import NO_DEVICES, is_governed, is_harmless, may_govern
@@ -43,6 +43,8 @@ from aliquot.bindings.pod_reading import (
     text,
 )
 from aliquot.bindings.pods import PodPatch
+from aliquot.domain.engines import Engine
+from aliquot.domain.refusals import Reason, Refusal, Remedy, RemedyKind
 
 _MAX_SHOWN = 120
 
@@ -149,6 +151,19 @@ def foreign_gpu(pod: Mapping[str, Any], patch: ProcessPatch | None = None) -> Fo
         if known[one] > found[one]:
             return Foreign(one.where, f"{one.what} (missing)")
     return None
+
+
+def foreign_refusal(
+    found: Foreign, pod: Mapping[str, Any], engines: Collection[Engine] | None
+) -> Refusal:
+    """The no for a foreign GPU. ``engines`` are those of the cluster's nodes, None when they
+    are not known: it says so when the pod asks for what only HAMi gives, and no node has HAMi.
+    """
+    numbers = {"found": found.found}
+    asks_hami = any(one.what.startswith((CORES, MEMORY)) for one in _found(pod, None))
+    if asks_hami and engines is not None and not {Engine.HAMI, Engine.HAMI_MIG} & {*engines}:
+        numbers["missing_engine"] = "HAMi"
+    return Refusal(Reason.FOREIGN_GPU, numbers, (Remedy(RemedyKind.REMOVE_FOREIGN_GPU),))
 
 
 def _found(pod: Mapping[str, Any], patch: ProcessPatch | None) -> Iterator[Foreign]:

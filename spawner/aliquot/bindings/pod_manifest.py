@@ -15,6 +15,7 @@ from typing import Any
 
 from aliquot.bindings.foreign_gpus import Foreign as Foreign
 from aliquot.bindings.foreign_gpus import foreign_gpu as foreign_gpu
+from aliquot.bindings.foreign_gpus import foreign_refusal as foreign_refusal
 from aliquot.bindings.kai import FRACTION, FRACTION_CONTAINER
 from aliquot.bindings.patches import ProcessPatch
 from aliquot.bindings.pod_env import NO_DEVICES, is_governed

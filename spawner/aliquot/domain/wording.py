@@ -71,9 +71,10 @@ def say_refusal(refusal: Refusal, language: str = "en") -> Said:
         what = say(what_key, language, **refusal.numbers)
     else:
         what = say("refusal.what", language, asked=word(name, asked or "GPU", language))
+    why_key = f"refusal.{code}.why" + (".no_node" if "missing_engine" in refusal.numbers else "")
     return Said(
         what,
-        say(f"refusal.{code}.why", language, **refusal.numbers),
+        say(why_key, language, **refusal.numbers),
         tuple(say_remedy(remedy, language) for remedy in refusal.remedies),
     )
 

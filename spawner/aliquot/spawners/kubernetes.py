@@ -19,11 +19,10 @@ from typing import Any
 from aiohttp import ClientError
 from jupyterhub.utils import exponential_backoff, maybe_future
 from kubernetes_asyncio.client.rest import ApiException
-from kubespawner import KubeSpawner
 from traitlets import default
 
 from aliquot.bindings.patches import Enforcement, ProcessPatch, Strength
-from aliquot.bindings.pod_manifest import apply, claim_template, foreign_gpu
+from aliquot.bindings.pod_manifest import apply, claim_template, foreign_gpu, foreign_refusal
 from aliquot.bindings.pods import PodPatch, bind_no_gpu
 from aliquot.discovery.marked_processes import deployment_mark
 from aliquot.domain.inventory import Inventory
@@ -31,10 +30,11 @@ from aliquot.domain.leases import Lease
 from aliquot.domain.pending import shortened
 from aliquot.domain.pending_room import room_around
 from aliquot.domain.pod_marks import ATTEMPT, LEASE, LEDGER, SPAWNER, Marks, marks_of
-from aliquot.domain.refusals import Number, Reason, Refusal, Remedy, RemedyKind
+from aliquot.domain.refusals import Number
 from aliquot.domain.wording import say
 from aliquot.spawners.form import language_of, picker_form
 from aliquot.spawners.picker import form_options
+from aliquot.spawners.lasting_watches import LastingWatches
 from aliquot.spawners.pod_following import LOOK_SECONDS, PodFollower, Seen
 from aliquot.spawners.pod_requests import (
     FinishedPod,
@@ -79,7 +79,7 @@ def _options_from_form(
     return {**posted_options(theirs), **form_options(ours)}
 
 
-class KubeShareSpawner(ShareSpawner, KubeSpawner):
+class KubeShareSpawner(ShareSpawner, LastingWatches):
     """Notebooks as pods, each bound to its piece of GPU."""
 
     @default("other_options")
@@ -193,7 +193,7 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
     async def _make_create_pod_request(self, pod: Any, request_timeout: float) -> bool:
         """The one place between the last hook and the pod; reached again for every try."""
         if self._finished is None:
-            self._finished = self._finish(pod)
+            self._finished = await self._finish(pod)
         # Kept, so that a start that is cancelled now can be cleaned up after the answer is in:
         # the pod may exist all the same.
         self._creating = asyncio.ensure_future(self._create(self._finished, request_timeout))
@@ -217,7 +217,7 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
             self.log.warning("%s: asking again: %s", self._log_name, message_of(error))
             return False
 
-    def _finish(self, pod: Any) -> FinishedPod:
+    async def _finish(self, pod: Any) -> FinishedPod:
         """The pod as it will be: what profiles and hooks have made, and the patch on top.
 
         Raises StartRefused for a GPU that is not the patch's.
@@ -230,8 +230,9 @@ class KubeShareSpawner(ShareSpawner, KubeSpawner):
             found = foreign_gpu(body, self._patch)
         if found is not None:
             self.log.warning("%s: foreign GPU: %s", self._log_name, found.found)
-            remedy = Remedy(RemedyKind.REMOVE_FOREIGN_GPU)
-            raise self._refused(Refusal(Reason.FOREIGN_GPU, {"found": found.found}, (remedy,)))
+            seen = await asyncio.to_thread(self.allocator.inventory)
+            engines = {gpu.engine for gpu in seen.gpus} if isinstance(seen, Inventory) else None
+            raise self._refused(foreign_refusal(found, body, engines))
         return FinishedPod(body)
 
     async def _create_template(self, template: dict[str, Any]) -> None:
