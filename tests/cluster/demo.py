@@ -37,6 +37,11 @@ _MORE = f"""
 c.DummyAuthenticator.password = {PASSWORD!r}
 c.KubeSpawner.profile_list = {PROFILES!r}
 """
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FAILURES = (
+    binaries.CannotBuild, control_plane.StartFailed, real_node.CannotRun, real_node.NodeFailed,
+    TripFailed, pytest.fail.Exception,
+)  # fmt: skip
 
 
 def main() -> int:
@@ -44,23 +49,29 @@ def main() -> int:
     arguments.add_argument("--check", action="store_true", help="make the whole trip and end")
     given = arguments.parse_args()
     # A shell starts background jobs with SIGINT ignored, which a Hub would inherit.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDS:
         signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="aliquot-demo-"))
+    status = 0
     try:
         with ExitStack() as ending:
-            ending.callback(_let_the_end_be)
-            _run(folder, ending, check=given.check)
+            try:
+                _run(folder, ending, check=given.check)
+            finally:
+                # A second Ctrl-C must not leave a node behind.
+                for number in _ENDS:
+                    signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
-        return 0
-    except (
-        binaries.CannotBuild, control_plane.StartFailed, real_node.CannotRun,
-        real_node.NodeFailed, TripFailed, pytest.fail.Exception,
-    ) as failure:  # fmt: skip
-        print(f"demo-kubernetes: {failure} Logs: {folder}", file=sys.stderr)
-        return 1
+        _say("Hub, notebooks, nodes and control plane have ended.")
+    except _FAILURES as failure:
+        began = any(folder.iterdir())
+        logs = f" Logs are kept in {folder}" if began else ""
+        print(f"demo-kubernetes: {failure}{logs}", file=sys.stderr)
+        status = 1
+        if began:
+            return status
     shutil.rmtree(folder, ignore_errors=True)
-    return 0
+    return status
 
 
 def _run(folder: Path, ending: ExitStack, *, check: bool) -> None:
@@ -118,10 +129,6 @@ def _told(what: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     _say(f"{time.monotonic() - began:6.2f} s  {what}")
-
-
-def _let_the_end_be(*_: object) -> None:
-    """A second Ctrl-C must not leave a node behind."""
 
 
 def _say(line: str) -> None:
