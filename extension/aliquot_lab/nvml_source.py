@@ -9,8 +9,8 @@ What can be measured depends on the piece:
 
 - a slice: its own memory; its own load on Hopper and newer (GPM), on Ampere none at all;
 - a share of a card: its own memory where the driver keeps a limit for this cgroup (MPS of
-  driver 615 and newer) or where the card's processes can be told apart, otherwise the
-  card's memory, called so; the load is the whole card's;
+  driver 615 and newer), where HAMi-core answers for the driver, or where the card's processes
+  can be told apart, otherwise the card's memory, called so; the load is the whole card's;
 - a whole GPU: everything.
 
 One GPU of several that fails has no figures and a reason, and is looked for again after a
@@ -124,6 +124,7 @@ class NvmlSource:
 
     def __init__(self, lease: Lease, session: Session, *, find_again_seconds: float = 30.0) -> None:
         self._lease = lease
+        self._by_hami = lease.enforcement.by == "hami"
         self._find_again_seconds = find_again_seconds
         self._find_again_at = 0.0
         self._session = session
@@ -207,6 +208,7 @@ class NvmlSource:
         if scope == "share":
             return (
                 _share_limits(device)
+                or (self._by_hami and _hami_memory(device))
                 or _sum_of_own(device)
                 or _handle_memory(device, "card", say("memory_is_the_cards"))
             )
@@ -287,6 +289,18 @@ def _share_limits(device: _Device) -> Memory | None:
     if limits.hardLimit == pynvml.NVML_DEVICE_MEMORY_LIMIT_MAX:
         return None
     return Memory(_mib(limits.currentUsed), _mib(limits.hardLimit), "share")
+
+
+def _hami_memory(device: _Device) -> Memory | None:
+    """What HAMi-core says in the driver's place: its limit as the total, and what this
+    container uses. None where the whole card shows, so HAMi-core is not at work.
+
+    Source: HAMi-core 156b508, src/nvml/hook.c (_nvmlDeviceGetMemoryInfo).
+    """
+    memory = _handle_memory(device, "share", None)
+    if memory.limit_mib is None or memory.limit_mib > device.piece.memory_mib:
+        return None
+    return memory
 
 
 def _own_cgroup() -> str:

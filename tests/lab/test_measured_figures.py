@@ -210,6 +210,27 @@ def test_where_the_driver_keeps_the_share_s_limit_its_own_memory_is_shown(
     assert (device["memory_scope"], device["memory_reason"]) == ("share", None)
 
 
+@pytest.mark.parametrize(
+    ("total_mib", "scope"), [(24467, "share"), (81559, "card")], ids=["at work", "not at work"]
+)
+def test_the_memory_that_hami_shows_is_the_share_s_own(
+    total_mib, scope, nvml_scenario, start_server
+):
+    machine = nvml_scenario("h100-mps-blocks")
+    # HAMi-core shows its limit as the card's memory. Here the scenario does.
+    machine.edit("used_mib 21000-24000/30", "used_mib 6100")
+    unseen = machine.path.read_text().replace("  process 52", "  process 99000")
+    machine.rewrite(unseen.replace("memory_mib 81559", f"memory_mib {total_mib}"))
+    lease = lease_text(H100_30_BLOCKS, kind="blocks", by="hami", memory="soft", compute="soft")
+    server = start_server(lease, machine.env)
+
+    (device,) = live(server)
+
+    assert (device["memory_used_mib"], device["memory_limit_mib"]) == (6100, total_mib)
+    assert device["memory_scope"] == scope
+    assert (device["memory_reason"] is None) is (scope == "share")
+
+
 def own_cgroup() -> str:
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         if line.startswith("0::"):
