@@ -14,6 +14,7 @@ import asyncio
 import textwrap
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
+from html import escape
 from typing import Any
 
 from aiohttp import ClientError
@@ -33,8 +34,8 @@ from aliquot.domain.pod_marks import ATTEMPT, LEASE, LEDGER, SPAWNER, Marks, mar
 from aliquot.domain.refusals import Number
 from aliquot.domain.wording import say
 from aliquot.spawners.form import language_of, picker_form
-from aliquot.spawners.picker import form_options
 from aliquot.spawners.lasting_watches import LastingWatches
+from aliquot.spawners.picker import form_options
 from aliquot.spawners.pod_following import LOOK_SECONDS, PodFollower, Seen
 from aliquot.spawners.pod_requests import (
     FinishedPod,
@@ -65,7 +66,12 @@ _ENVIRONMENT_AS_IT_IS = ProcessPatch({}, Enforcement(Strength.NONE, Strength.NON
 async def pod_form(spawner: KubeShareSpawner) -> str:
     """The ``options_form``: the picker, and below it the profiles where there are any."""
     profiles = await spawner.profiles()
-    return await picker_form(spawner) + (spawner.profile_form(profiles) if profiles else "")
+    form = await picker_form(spawner)
+    if not profiles:
+        return form
+    heading = escape(say("picker.profiles.legend", language_of(spawner.handler)))
+    legend = f'<legend class="h6 fw-bold">{heading}</legend>'
+    return f"{form}<fieldset>{legend}{spawner.profile_form(profiles)}</fieldset>"
 
 
 def _options_from_form(
