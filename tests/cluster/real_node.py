@@ -39,6 +39,8 @@ from tests.cluster.shape_scenario import scenario_of
 from tests.nvml_standin import library
 
 READY_SECONDS = 60.0
+# A socket's path is at most 107 characters, and the longest name here has 63.
+LONGEST_FOLDER = 44
 CGROUPS = Path("/sys/fs/cgroup")
 # A killed run must not leave a node behind: the kernel ends these with their parent's thread.
 _WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -120,9 +122,14 @@ class RealNode:
         """Start everything and wait until pods would be scheduled here.
 
         Raises:
-            CannotRun: The kernel lacks bridges, or no subnet is free.
+            CannotRun: The kernel lacks bridges, no subnet is free, or the folder's path is long.
             NodeFailed: A program ended, or the node was not Ready in READY_SECONDS.
         """
+        if len(str(self.folder)) > LONGEST_FOLDER:
+            raise CannotRun(
+                f"Sockets in {self.folder} would have too long names: set TMPDIR to a folder "
+                "with a short name."
+            )
         for name in ("cni", "kubelet/device-plugins", "run", "machine"):
             (self.folder / name).mkdir(parents=True)
         self.plan = plan = self._take_network()
