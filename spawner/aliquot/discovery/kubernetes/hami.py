@@ -3,10 +3,11 @@
 Pure. HAMi tells identities: cards by UUID, and for MIG the place of each instance.
 
 In its mode ``mig`` the plugin makes instances for the pod that asks, at any of the places that
-it registers; all of them are then on offer, and exclude each other where they overlap.
+it registers; all that HAMi can be asked for are then on offer, and exclude each other where they
+overlap.
 
 Source: HAMi 4707fb0, pkg/device/devices.go (MarshalNodeDevices; Go leaves out zeros and
-``false``), pkg/device-plugin/nvidiadevice/nvinternal/plugin/register.go.
+``false``), pkg/device-plugin/nvidiadevice/nvinternal/plugin/register.go and migmgr.go.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from aliquot.discovery.kubernetes.pod_facts import PodFacts
 from aliquot.discovery.products import short_model
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.engines import Engine
+from aliquot.domain.hami_mig import Cut, taken_for
 from aliquot.domain.inventory import BlocksBy, Gpu, HeldPiece, MigDevice
-from aliquot.domain.mig_geometry import Geometry
+from aliquot.domain.mig_geometry import Geometry, Profile
 
 
 def hami_offer(node: NodeFacts) -> Offer:
@@ -50,12 +52,15 @@ def hami_offer(node: NodeFacts) -> Offer:
         if made.uuid in gpus:
             continue
         gpus[made.uuid] = made
+        if made.makes_instances:
+            notes += _left_out(node.name, made, row)
         # A healthy card says so; an unhealthy one says nothing.
         if row.get("health") is not True:
             standing.append(_closed(made, f"HAMi calls GPU {made.uuid} of {node.name} unhealthy."))
         elif made.uuid in node.hami_cordoned:
             standing.append(_closed(made, f"Node {node.name} cordons it by {HAMI_CORDON}."))
-    return Offer(in_order(gpus.values()), HeldBy.HAMI, tuple(notes), tuple(standing))
+    told = tuple(dict.fromkeys(notes))
+    return Offer(in_order(gpus.values()), HeldBy.HAMI, told, tuple(standing))
 
 
 def _closed(gpu: Gpu, why: str) -> HeldPiece:
@@ -105,26 +110,69 @@ def _gpu(node: str, row: Mapping[str, Any]) -> Gpu | str:
     )
 
 
+def _cuts(row: Mapping[str, Any]) -> list[Cut]:
+    return [
+        Cut(text(cut, "name"), number(cut, "sliceCount"), number(cut, "memoryMB"))
+        for cut in rows(row, "migProfiles")
+    ]
+
+
 def _makeable(gpu_uuid: str, row: Mapping[str, Any], geometry: Geometry) -> tuple[MigDevice, ...]:
+    """All that can be had, in the order in which HAMi registers it."""
     devices: dict[str, MigDevice] = {}
-    for cut in rows(row, "migProfiles"):
-        profile = geometry.profiles.get(text(cut, "name"))
-        if profile is None:
+    cuts = _cuts(row)
+    for cut, written in zip(cuts, rows(row, "migProfiles"), strict=True):
+        if not cut.memory_mib or taken_for(cut.memory_mib, cuts) != cut.profile:
             continue
-        for place in rows(cut, "placements"):
+        for place in rows(written, "placements"):
             start = number(place, "start")
-            if start in profile.starts:
-                uuid = instance_uuid(gpu_uuid, profile.name, start)
+            profile = _known(cut, number(place, "size"), geometry)
+            if profile is not None and start in profile.starts:
+                uuid = instance_uuid(gpu_uuid, cut.profile, start)
                 devices[uuid] = MigDevice(
                     uuid=uuid,
-                    profile=profile.name,
+                    profile=cut.profile,
                     compute_slices=profile.compute_slices,
                     memory_slices=profile.memory_slices,
-                    memory_mib=number(cut, "memoryMB") or profile.memory_mib or 0,
+                    memory_mib=cut.memory_mib,
                     start=start,
                     offered_as=GPU,
                 )
     return tuple(devices.values())
+
+
+def _known(cut: Cut, slots: int, geometry: Geometry) -> Profile | None:
+    """The profile of the model that HAMi makes for the name in its list.
+
+    HAMi looks at the name up to the dot alone, and makes the plain profile of that many
+    slices: its chart's ``7g.79gb`` is NVIDIA's ``7g.80gb``. A name that belongs to a profile
+    of another size would promise what is not made.
+    """
+    named = geometry.profiles.get(cut.profile)
+    alike = (named,) if named else geometry.profiles.values()
+    size = (cut.compute_slices, slots)
+    return next((p for p in alike if (p.compute_slices, p.memory_slices) == size), None)
+
+
+def _left_out(node: str, gpu: Gpu, row: Mapping[str, Any]) -> list[str]:
+    cuts = _cuts(row)
+    offered = {device.profile for device in gpu.mig_devices}
+    notes = []
+    for profile in dict.fromkeys(cut.profile for cut in cuts if cut.profile not in offered):
+        memory_mib = next(cut.memory_mib for cut in cuts if cut.profile == profile)
+        taken = taken_for(memory_mib, cuts)
+        if memory_mib and taken != profile:
+            notes.append(
+                f"Profile {profile[:40]} of HAMi on node {node} is left out: HAMi chooses by "
+                f"memory, and takes {taken} for {memory_mib} MiB. Take one of the two out of "
+                "HAMi's migProfileAllowlist."
+            )
+        else:
+            notes.append(
+                f"Profile {profile[:40]} of HAMi on node {node} is left out: {gpu.product} has no "
+                "such MIG instance. Check HAMi's migProfileAllowlist."
+            )
+    return notes
 
 
 def instance_uuid(gpu_uuid: str, profile: str, start: int) -> str:
