@@ -32,6 +32,7 @@ PROFILES = [
     },
 ]
 _GONE_SECONDS = 60
+_RECEIPT_SECONDS = 60
 T = TypeVar("T")
 
 
@@ -63,6 +64,8 @@ class KubernetesTrip(Trip):
             self._start(grace, "30 blocks")
         with self._step("grace's cell prints her usage") as note:
             note(grace.run_cell(_CELL))
+        with self._step("what both see inside is what their leases say"):
+            self._wait_for_receipts(ada, grace)
         with self._step("lin is refused a pod in HAMi's shape") as note:
             said = lin.refused(profile="hami", share="none")
             if "no HAMi node here" not in said:
@@ -89,6 +92,14 @@ class KubernetesTrip(Trip):
     def _start(self, visitor: Visitor, share: str) -> None:
         visitor.start(profile="notebook", share=share)
         visitor.wait_until_ready()
+
+    def _wait_for_receipts(self, *visitors: Visitor) -> None:
+        give_up_at = time.monotonic() + _RECEIPT_SECONDS
+        for visitor in visitors:
+            while (verdict := visitor.leases()[0]["verdict"]) != "verified":
+                if time.monotonic() > give_up_at:
+                    raise TripFailed(f"{visitor.name}'s receipt says {verdict}.")
+                time.sleep(0.5)
 
     def _all_at_once(self, visitors: list[Visitor]) -> dict[str, str]:
         """Who was refused, and with what words."""
