@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aliquot.bindings.dra import PART, SLICE, WHOLES
-from aliquot.bindings.granted_pieces import Given, Unreadable, gpu_named, instance_of, part_of
+from aliquot.bindings.granted_pieces import Given, Unreadable, gpu_named, part_of
 from aliquot.bindings.pod_reading import mapping, rows, text
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.inventory import BlocksBy, Gpu, Inventory, MigDevice
 from aliquot.domain.leases import Piece
+from aliquot.domain.pieces import slice_piece
 from aliquot.domain.shares import Kind
 
 _MIB = 1 << 20
@@ -65,7 +66,7 @@ def _piece(
     if request == SLICE:
         found = _instance(named, text(row, "device"), asked, asked_gpu, inventory)
         booked.pop(0)
-        return instance_of(*found)
+        return slice_piece(*found)
     if asked.gpu_uuid.startswith("GPU-"):
         gpu = asked_gpu
         booked.pop(0)

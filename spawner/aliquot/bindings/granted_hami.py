@@ -11,11 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aliquot.bindings.granted_pieces import Given, Unreadable, gpu_named, instance_of, part_of
+from aliquot.bindings.granted_pieces import Given, Unreadable, gpu_named, part_of
 from aliquot.bindings.pod_reading import mapping, text
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.inventory import Inventory
 from aliquot.domain.leases import Piece
+from aliquot.domain.pieces import slice_piece
 
 ALLOCATED = "hami.io/vgpu-devices-allocated"
 INSTANCES = "hami.io/vgpu-mig-allocations"
@@ -65,5 +66,5 @@ def _instance(row: object, inventory: Inventory) -> Piece:
     profile, start = text(row, "profile"), mapping(row, "placement").get("start")
     for device in gpu.mig_devices:
         if device.profile == profile and type(start) is int and device.start == start:
-            return instance_of(gpu, device)
+            return slice_piece(gpu, device)
     raise Unreadable(f"GPU {gpu.uuid} has no {profile[:40]!r} at {str(start)[:40]}")

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aliquot.domain.currency import (
-    BLOCKS_PER_GPU,
-    ONE_GPU,
-    UNITS_PER_BLOCK,
-    UNITS_PER_GPU,
-    Cost,
-    cost_of_blocks,
-)
-from aliquot.domain.inventory import Gpu, Inventory, MigDevice
+from aliquot.domain.currency import BLOCKS_PER_GPU, UNITS_PER_BLOCK, UNITS_PER_GPU, Cost
+from aliquot.domain.inventory import Gpu, Inventory
 from aliquot.domain.leases import Piece
+from aliquot.domain.pieces import blocks_piece
 
 
 class Unreadable(Exception):
@@ -47,21 +41,6 @@ def part_of(gpu: Gpu, cores: int, memory_mib: int) -> Piece:
     if not 1 <= cores <= BLOCKS_PER_GPU or not 0 <= memory_mib <= gpu.memory_mib:
         raise Unreadable(f"{cores} cores and {memory_mib} MiB are no part of GPU {gpu.uuid[:80]}")
     if memory_mib == gpu.memory_of_blocks(cores):
-        cost = ONE_GPU if cores == BLOCKS_PER_GPU else cost_of_blocks(cores)
-    else:
-        memory = -(-memory_mib * UNITS_PER_GPU // gpu.memory_mib)
-        cost = Cost(cores * UNITS_PER_BLOCK, memory)
+        return blocks_piece(gpu, cores)
+    cost = Cost(cores * UNITS_PER_BLOCK, -(-memory_mib * UNITS_PER_GPU // gpu.memory_mib))
     return Piece(gpu.uuid, gpu.model, cost.blocks, memory_mib, cost)
-
-
-def instance_of(gpu: Gpu, device: MigDevice) -> Piece:
-    cost = gpu.cost_of(device)
-    return Piece(
-        gpu.uuid,
-        gpu.model,
-        cost.blocks,
-        device.memory_mib,
-        cost,
-        mig_uuid=device.uuid,
-        profile=device.profile,
-    )

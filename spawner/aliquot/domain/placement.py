@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from aliquot.domain.books import Books, GpuUse
-from aliquot.domain.currency import BLOCKS_PER_GPU, ONE_GPU, cost_of_blocks
+from aliquot.domain.currency import BLOCKS_PER_GPU, cost_of_blocks
 from aliquot.domain.inventory import Gpu, Inventory, MigDevice
-from aliquot.domain.leases import Piece, Placement
+from aliquot.domain.leases import Placement
 from aliquot.domain.mig_geometry import Placed, geometries
+from aliquot.domain.pieces import blocks_piece, slice_piece
 from aliquot.domain.shares import ALL_KINDS, Blocks, CpuOnly, Kind, Memory, Share, Slice
 
 
@@ -139,9 +140,9 @@ def _place_blocks(
         chosen = [gpu for gpu in free if gpu is not host][:wholes]
         if len(chosen) < wholes:
             continue
-        pieces = [_blocks_piece(gpu, BLOCKS_PER_GPU) for gpu in chosen]
+        pieces = [blocks_piece(gpu, BLOCKS_PER_GPU) for gpu in chosen]
         if host is not None:
-            pieces.append(_blocks_piece(host, rest))
+            pieces.append(blocks_piece(host, rest))
         rank = (wanted, left, room.inventory.order[pieces[0].gpu_uuid])
         if best is None or rank < best[0]:
             best = rank, Placement(tuple(pieces))
@@ -165,24 +166,6 @@ def _no_blocks(room: _Room, isolated: bool) -> NoRoom:
         together = wholes + part if pool[0].engine.combines else max(wholes, part)
         largest = max(largest, together)
     return NoRoom(free_blocks=total, largest_blocks=largest)
-
-
-def _blocks_piece(gpu: Gpu, blocks: int) -> Piece:
-    cost = ONE_GPU if blocks == BLOCKS_PER_GPU else cost_of_blocks(blocks)
-    return Piece(gpu.uuid, gpu.model, blocks, gpu.memory_of_blocks(blocks), cost)
-
-
-def _slice_piece(gpu: Gpu, device: MigDevice) -> Piece:
-    cost = gpu.cost_of(device)
-    return Piece(
-        gpu.uuid,
-        gpu.model,
-        cost.blocks,
-        device.memory_mib,
-        cost,
-        mig_uuid=device.uuid,
-        profile=device.profile,
-    )
 
 
 def _place_slice(room: _Room, wanted: Callable[[Gpu, MigDevice], bool]) -> Placement | NoRoom:
@@ -214,7 +197,7 @@ def _place_slice(room: _Room, wanted: Callable[[Gpu, MigDevice], bool]) -> Place
                 best = rank, gpu, device
     if best is None:
         return NoRoom(free_slices=free_count, all_slices=found)
-    return Placement((_slice_piece(best[1], best[2]),))
+    return Placement((slice_piece(best[1], best[2]),))
 
 
 def _makeable(gpu: Gpu, wanted: list[MigDevice], use: GpuUse) -> list[MigDevice]:
