@@ -11,6 +11,20 @@ from typing import Any
 
 from aliquot_lab.wording import Sentence, say
 
+# What each name in a lease's ``enforcement.by`` can do, as in the pages (shared/holding.ts).
+_STRENGTH = {
+    "mig": "hardware",
+    "driver": "hardware",
+    "mps": "soft",
+    "hami": "soft",
+    "kai": "none",
+    "shares": "none",
+    "time_slicing": "none",
+    "advisory": "none",
+    "simulated": "none",
+    "none": "none",
+}
+
 
 def lines(message: Mapping[str, Any], language: str) -> list[str]:
     """Two or more lines a piece; the reason for whatever is missing stands below it."""
@@ -76,14 +90,15 @@ def _busy(device: Mapping[str, Any], language: str) -> str:
 
 
 def _lease_line(lease: Mapping[str, Any], language: str) -> str:
-    enforcement = lease["enforcement"]
-    by = enforcement["by"]
-    known = by in ("mig", "mps", "driver", "advisory", "simulated")
+    memory, compute, by = (lease["enforcement"][name] for name in ("memory", "compute", "by"))
+    if by in _STRENGTH and memory == compute == _STRENGTH[by]:
+        return say("held_line", held=say(f"held_{by}")).text(language)
+    # What an engine does in part (CUDA MPS beside whole GPUs), or does unlike its kind.
     return say(
         "lease_line",
-        memory=say(f"enforced_{enforcement['memory']}"),
-        compute=say(f"enforced_{enforcement['compute']}"),
-        by=say(f"by_{by}") if known else say("verbatim", text=by),
+        memory=say(f"enforced_{memory}"),
+        compute=say(f"enforced_{compute}"),
+        by=say("verbatim", text="CUDA MPS" if by == "mps" else by),
     ).text(language)
 
 

@@ -104,6 +104,30 @@ STATES: dict[str, LabState] = {
         scenario="h100-mps-blocks",
         environment=_THIRTY_BLOCKS,
     ),
+    "h100-hami": LabState(
+        lease_text(
+            block_piece(_FIRST, 30, 24467, _H100),
+            kind="blocks",
+            by="hami",
+            memory="soft",
+            compute="soft",
+            notes=["note.hami_soft", "note.hami_contended"],
+        ),
+        scenario="h100-mps-blocks",
+        environment={"CUDA_VISIBLE_DEVICES": _FIRST},
+    ),
+    "h100-kai": LabState(
+        lease_text(
+            block_piece(_FIRST, 30, 24467, _H100),
+            kind="blocks",
+            by="kai",
+            memory="none",
+            compute="none",
+            notes=["note.kai_counted"],
+        ),
+        scenario="h100-mps-blocks",
+        environment={"CUDA_VISIBLE_DEVICES": _FIRST},
+    ),
     "a100-slice": LabState(
         _SLICE, scenario="a100-mig-mixed", environment={"CUDA_VISIBLE_DEVICES": _SLICE_UUID}
     ),

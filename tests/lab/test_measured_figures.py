@@ -382,7 +382,7 @@ def test_gpu_prints_in_the_kernel_what_the_server_measures(nvml_scenario, start_
         "H200 · 1g.18gb",
         "  memory 0.1 of 16.0 GiB (this slice) · busy – · 240 W, 44 °C (whole card)",
         "  The driver gave no value for this moment.",
-        "Memory enforced: by hardware. Compute enforced: by hardware. By: MIG.",
+        "Memory and compute held by MIG (hardware).",
     ]
 
 

@@ -192,9 +192,7 @@ def test_gpu_prints_the_figures_after_the_import(kernel):
     assert first.startswith("Simulated GPU: ")
     assert device == "H100 80GB · 30 blocks"
     assert "of 23.9 GiB (this share)" in figures
-    assert enforced == (
-        "Memory enforced: not at all. Compute enforced: not at all. By: nobody (simulated)."
-    )
+    assert enforced == "Memory and compute simulated, not enforced."
     assert note.startswith("The GPUs of this machine are simulated")
     assert "23.9 GiB 중" in korean
     assert unknown.strip() == ("%gpu does not know 'faster'. Write %gpu, %gpu en or %gpu ko.")

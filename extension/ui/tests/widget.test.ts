@@ -88,7 +88,7 @@ test('it shows the server’s figures and does not trouble the kernel', async ()
   expect(bar.getAttribute('aria-valuenow')).toBe('26');
   expect(bar.getAttribute('aria-valuetext')).toBe('6.2 of 23.9 GiB');
   expect(text()).toContain('Whole card, shared with 3 other processes');
-  expect(text()).toContain('Memory: 23.9 GiB, a soft limit. Compute: a soft limit. By CUDA MPS.');
+  expect(text()).toContain('23.9 GiB: memory and compute capped by CUDA MPS (soft).');
   expect(sent).toEqual([]);
 });
 
@@ -114,6 +114,40 @@ test('the receipt tells its verdict and what differs', async () => {
   await until('the receipt', () => text().includes('Mismatch'));
 
   expect(text()).toContain('memory cap: expected 24467 MiB, seen 81559 MiB');
+});
+
+test.each([
+  ['hami', 'soft', 'memory and compute capped by HAMi (soft)', 'HAMi로 제한(소프트)'],
+  ['kai', 'none', 'counted by KAI, not enforced', 'KAI가 집계만 하고 강제하지 않음'],
+  ['shares', 'none', 'counted by NVIDIA DRA, not enforced', 'NVIDIA DRA가 집계만 하고 강제하지 않음'],
+  ['time_slicing', 'none', 'used in turns (time-slicing), not enforced', '번갈아 사용(타임 슬라이싱)'],
+  ['mig', 'hardware', 'memory and compute held by MIG (hardware)', 'MIG로 보장(하드웨어)']
+])('who holds a share of %s is said in plain words', async (by, strength, english, korean) => {
+  const lease = { ...LEASE, enforcement: { memory: strength, compute: strength, by } };
+  const checks = [{ ...RECEIPT.checks[0], enforced_by: by }];
+  server.answer = json({ ...RECEIPT, checks });
+  server.greet = (socket) => socket.send(JSON.stringify(message(1, {}, { lease })));
+  for (const [language, words] of [['en', english], ['ko', korean]] as const) {
+    traits.language = language;
+    show();
+    await until(language, () => el.querySelector('.aliquot-receipt-checks li') !== null);
+
+    const receipt = el.querySelector('.aliquot-receipt-checks')!.textContent;
+    expect(receipt).toContain(words.replace('memory and compute ', ''));
+    expect(text().replace(receipt, '')).toContain(words);
+    destroy?.();
+    document.body.querySelector('#jupyter-config-data')?.remove();
+  }
+});
+
+test('a limit on memory alone is told apart from compute', async () => {
+  const lease = { ...LEASE, enforcement: { memory: 'soft', compute: 'none', by: 'mps' } };
+  server.answer = json(RECEIPT);
+  server.greet = (socket) => socket.send(JSON.stringify(message(1, {}, { lease })));
+  show();
+  await until('figures', () => figures().length === 2);
+
+  expect(text()).toContain('Memory: 23.9 GiB, a soft limit. Compute: not enforced. By CUDA MPS.');
 });
 
 test('a receipt without checks says why, and one as expected says it once', async () => {

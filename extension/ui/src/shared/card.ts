@@ -10,6 +10,7 @@ import { CARD_STYLE } from './cardStyle';
 import { element, say } from './dom';
 import { age, gib, percent, UNKNOWN } from './format';
 import { busySeries, busySummary } from './history';
+import { holding } from './holding';
 import { ageSeconds, type Knowledge } from './line';
 import { receiptView } from './receipt';
 import type { Device, Lease, Receipt, Scope } from './sample';
@@ -32,20 +33,6 @@ const SCOPES: Readonly<Record<Scope, string>> = {
   slice: 'This slice',
   share: 'This share',
   card: 'Whole card'
-};
-
-const ENFORCED = {
-  hardware: 'held by hardware',
-  soft: 'a soft limit',
-  none: 'not enforced'
-} as const;
-
-const BY: Readonly<Record<string, string>> = {
-  mig: 'MIG',
-  mps: 'CUDA MPS',
-  driver: 'the driver',
-  advisory: 'nobody',
-  simulated: 'the simulation'
 };
 
 function pieceView(t: Translate): PieceView {
@@ -140,13 +127,7 @@ function leaseWords(lease: Lease | null, t: Translate): string {
   if (lease === null) {
     return '';
   }
-  const { memory, compute, by } = lease.enforcement;
-  const enforced = t('Memory: {limit} GiB, {memory}. Compute: {compute}. By {by}.', {
-    limit: gib(lease.memory_mib),
-    memory: t(ENFORCED[memory]),
-    compute: t(ENFORCED[compute]),
-    by: t(BY[by] ?? by)
-  });
+  const enforced = holding(gib(lease.memory_mib), lease.enforcement, t);
   const group = lease.group === null ? '' : `${t('Group {group}', { group: lease.group })}. `;
   return `${group}${enforced}`;
 }

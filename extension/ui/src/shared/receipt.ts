@@ -6,6 +6,7 @@
  */
 
 import { element, say } from './dom';
+import { heldBy } from './holding';
 import { readReceipt, type Receipt } from './sample';
 import { getJson } from './server';
 import type { Translate } from './words';
@@ -78,10 +79,13 @@ export function receiptView(t: Translate): {
         ...receipt.checks.map((check) => {
           const sign = { pass: '✓', fail: '✗', unknown: '?' }[check.result];
           const { expected, seen } = check;
+          // Beside a limit: who is to hold it. That a device is seen is no limit.
+          const held = check.enforced_by === null ? null : heldBy(check.enforced_by, t);
+          const limit = held === null ? expected : `${expected}, ${held}`;
           const figures =
             expected === seen
               ? t('{seen}, as expected', { seen })
-              : t('expected {expected}, seen {seen}', { expected, seen });
+              : t('expected {expected}, seen {seen}', { expected: limit, seen });
           const line = element('li', '', { 'data-result': check.result });
           line.append(`${sign} ${check.what}: ${figures}. ${check.reason ?? ''}`.trim());
           return line;

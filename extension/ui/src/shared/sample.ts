@@ -67,6 +67,7 @@ export interface Check {
   readonly seen: string;
   readonly result: 'pass' | 'fail' | 'unknown';
   readonly reason: string | null;
+  readonly enforced_by: string | null;
 }
 
 export interface Receipt {
@@ -202,7 +203,8 @@ export function readReceipt(value: unknown): Receipt {
         expected: text(check['expected']) ?? '',
         seen: text(check['seen']) ?? '',
         result: oneOf(check['result'], ['pass', 'fail', 'unknown'] as const, 'unknown'),
-        reason: text(check['reason'])
+        reason: text(check['reason']),
+        enforced_by: text(check['enforced_by'])
       };
     })
   };
