@@ -18,6 +18,7 @@ from aliquot.domain.leases import Person, Server
 from aliquot.domain.quota import Quota, ResourceGroup
 from aliquot.domain.refusals import Ask
 from aliquot.domain.shares import Blocks, Slice
+from aliquot.domain.uncertain import Doubt, GrantDoubt
 from aliquot.settings import Settings
 from aliquot.storage import Store
 
@@ -261,6 +262,19 @@ def test_a_report_for_people_is_tables_that_say_simulated(folder):
     assert "30 blocks, 23.9 GiB" in done.stdout
     assert "under a minute" in done.stdout
     assert "30 of 100 blocks" in done.stdout
+
+
+def test_a_report_tells_of_a_grant_that_could_not_be_booked(folder):
+    hold(folder)
+    store = Store.open(f"sqlite:///{folder}/books.sqlite")
+    doubt = GrantDoubt(Doubt.GRANT_CONTRADICTED, "node: gpu-1 → gpu-2")
+    store.put_granted(f"{0:032x}", None, datetime.now(UTC), doubt)
+    store.close()
+
+    (told,) = json.loads(aliquot("report", "--json", cwd=folder).stdout)["findings"]
+
+    assert (told["kind"], told["lease_id"]) == ("grant_contradicted", f"{0:032x}")
+    assert "node: gpu-1 → gpu-2" in told["message"]
 
 
 def test_a_report_of_empty_books_says_so(folder):
