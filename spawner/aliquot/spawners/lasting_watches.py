@@ -2,8 +2,8 @@
 
 KubeSpawner 7.1 gives up a watch after 51 s without an API server, and keeps one whose first
 list failed as if it had succeeded. Either then shows the same pods for ever: starts never end,
-and servers that run count as dead. Here both are begun anew the next time that anybody needs
-them, which the Hub does at each of its polls.
+and servers that run count as dead. Here a watch that was given up goes on after a while, with
+what it knew, and one that never began is begun the next time that anybody needs it.
 
 Source: kubespawner 7.1.0, reflector.py (``_watch_and_update``) and spawner.py
 (``_start_reflector``).
@@ -15,6 +15,10 @@ import asyncio
 from typing import Any
 
 from kubespawner import KubeSpawner
+
+_KEPT = "a watch that lasts"
+# Between a watch that was given up and its next try; a minute of tries follows.
+_REST_SECONDS = 5.0
 
 
 class LastingWatches(KubeSpawner):
@@ -31,7 +35,7 @@ class LastingWatches(KubeSpawner):
             return known
         replace = replace or (known is not None and _is_over(known))
         try:
-            return await super()._start_reflector(kind, reflector_class, replace, **kwargs)
+            reflector = await super()._start_reflector(kind, reflector_class, replace, **kwargs)
         except BaseException:
             made = reflectors.get(key)
             if made is not None and made is not known:
@@ -41,6 +45,27 @@ class LastingWatches(KubeSpawner):
                     # Old pods are better than none: a server without its pod is given up.
                     reflectors[key] = known
             raise
+        _keep_watching(reflector)
+        return reflector
+
+
+def _keep_watching(reflector: Any) -> None:
+    """Let it go on when it gives up. The task's name tells that this was arranged."""
+    task = reflector.watch_task
+    if task is None or task.get_name() == _KEPT:
+        return
+    task.set_name(_KEPT)
+
+    def go_on() -> None:
+        if reflector.watch_task is task and not reflector._stopping:
+            reflector.watch_task = asyncio.create_task(reflector._watch_and_update())
+            _keep_watching(reflector)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            task.get_loop().call_later(_REST_SECONDS, go_on)
+
+    task.add_done_callback(ended)
 
 
 def _is_over(reflector: Any) -> bool:
