@@ -23,6 +23,8 @@ NEEDS_KUBERNETES = {
     "discovery/kubernetes/api.py",
     "discovery/leftover_pods.py",
     "spawners/kubernetes.py",
+    "spawners/lasting_watches.py",
+    "spawners/pod_options.py",
     "spawners/pod_requests.py",
 }
 

@@ -13,14 +13,12 @@ from __future__ import annotations
 import asyncio
 import textwrap
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
-from html import escape
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aiohttp import ClientError
-from jupyterhub.utils import exponential_backoff, maybe_future
+from jupyterhub.utils import exponential_backoff
 from kubernetes_asyncio.client.rest import ApiException
-from traitlets import default
 
 from aliquot.bindings.patches import Enforcement, ProcessPatch, Strength
 from aliquot.bindings.pod_manifest import apply, claim_template, foreign_gpu, foreign_refusal
@@ -33,10 +31,10 @@ from aliquot.domain.pending_room import room_around
 from aliquot.domain.pod_marks import ATTEMPT, LEASE, LEDGER, SPAWNER, Marks, marks_of
 from aliquot.domain.refusals import Number
 from aliquot.domain.wording import say
-from aliquot.spawners.form import language_of, picker_form
+from aliquot.spawners.form import language_of
 from aliquot.spawners.lasting_watches import LastingWatches
-from aliquot.spawners.picker import form_options
 from aliquot.spawners.pod_following import LOOK_SECONDS, PodFollower, Seen
+from aliquot.spawners.pod_options import PodOptions
 from aliquot.spawners.pod_requests import (
     FinishedPod,
     carries,
@@ -46,16 +44,8 @@ from aliquot.spawners.pod_requests import (
     is_worth_another_try,
     message_of,
 )
-from aliquot.spawners.profiles import (
-    PROFILE,
-    check_choice,
-    is_profile_field,
-    posted_options,
-    profile_options,
-)
 from aliquot.spawners.reading_back import read_back
 from aliquot.spawners.refused import StartFailed
-from aliquot.spawners.share import ShareSpawner
 from aliquot.storage import LedgerUnavailable
 
 _LEFTOVER_SECONDS = 10.0
@@ -63,42 +53,8 @@ _LEFTOVER_SECONDS = 10.0
 _ENVIRONMENT_AS_IT_IS = ProcessPatch({}, Enforcement(Strength.NONE, Strength.NONE, "none"))
 
 
-async def pod_form(spawner: KubeShareSpawner) -> str:
-    """The ``options_form``: the picker, and below it the profiles where there are any."""
-    profiles = await spawner.profiles()
-    form = await picker_form(spawner)
-    if not profiles:
-        return form
-    heading = escape(say("picker.profiles.legend", language_of(spawner.handler)))
-    legend = f'<legend class="h6 fw-bold">{heading}</legend>'
-    return f"{form}<fieldset>{legend}{spawner.profile_form(profiles)}</fieldset>"
-
-
-def _options_from_form(
-    form: Mapping[str, list[Any]], spawner: KubeShareSpawner | None = None
-) -> dict[str, Any]:
-    """The picker's options and KubeSpawner's, from one form. No spawner: it is a link."""
-    ours = {name: values for name, values in form.items() if not is_profile_field(name)}
-    theirs = {name: values for name, values in form.items() if is_profile_field(name)}
-    if spawner is not None:
-        spawner.posted_form = ours
-    return {**posted_options(theirs), **form_options(ours)}
-
-
-class KubeShareSpawner(ShareSpawner, LastingWatches):
+class KubeShareSpawner(PodOptions, LastingWatches):
     """Notebooks as pods, each bound to its piece of GPU."""
-
-    @default("other_options")
-    def _default_other_options(self) -> list[str]:
-        return [PROFILE]
-
-    @default("options_form")
-    def _default_options_form(self) -> Any:
-        return pod_form
-
-    @default("options_from_form")
-    def _default_options_from_form(self) -> Any:
-        return _options_from_form if self.options_form is pod_form else self._options_from_form
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._follower: PodFollower | None = None
@@ -110,36 +66,6 @@ class KubeShareSpawner(ShareSpawner, LastingWatches):
         # cannot know.
         self._pod_may_exist = True
         super().__init__(*args, **kwargs)
-
-    # -- profiles ------------------------------------------------------------------------------
-
-    async def profiles(self) -> list[dict[str, Any]]:
-        """The profiles for this user, with their slugs and defaults filled in."""
-        listed: Any = self._sorted_dict_values(self.profile_list)
-        if callable(listed):
-            listed = await maybe_future(listed(self))
-        return self._get_initialized_profile_list(listed)
-
-    def profile_form(self, profiles: list[dict[str, Any]]) -> str:
-        """KubeSpawner's part of the form. KubeSpawner 7.1 renders saved options also where it
-        has found them invalid, so these are taken away meanwhile."""
-        saved = self.user_options
-        if check_choice(saved, profiles) is not None:
-            self.user_options = {}
-        try:
-            return self._render_options_form(profiles)
-        finally:
-            self.user_options = saved
-
-    async def known_options(self) -> Collection[str]:
-        return {*self.other_options, *profile_options(await self.profiles())}
-
-    async def _run_apply_user_options(self, user_options: Any) -> None:
-        if isinstance(user_options, Mapping):
-            refusal = check_choice(user_options, await self.profiles())
-            if refusal is not None:
-                raise self._refused(refusal)
-        await super()._run_apply_user_options(user_options)
 
     # -- start ---------------------------------------------------------------------------------
 
