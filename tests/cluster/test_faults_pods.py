@@ -92,8 +92,8 @@ def test_an_image_that_does_not_exist_ends_the_start_in_one_sentence(faulty: Fau
     said = faulty.failure_of("ada")
 
     assert said == (
-        "Server not started: The notebook's image cannot be fetched yet, trying again. Ask the"
-        " administrator of this Hub if it stays so."
+        "Server not started: The notebook's image could not be fetched in 4 tries. Ask the"
+        " administrator of this Hub."
     )
     assert time.monotonic() - at < START_SECONDS
     faulty.here.wait_until(faulty.here.is_empty)
@@ -135,8 +135,8 @@ def test_a_claim_that_never_allocates_ends_with_the_start_s_patience(faulty: Fau
         said = faulty.failure_of("ada", "30 blocks")
 
         assert said == (
-            f"Server not started within {START_SECONDS} seconds: Waiting for a free 30 blocks:"
-            f" none is free on {faulty.claims} now."
+            f"Server not started within {START_SECONDS} seconds. Last known: Waiting for 30 blocks:"
+            f" not free on {faulty.claims} now."
         )
         faulty.here.wait_until(faulty.here.is_empty)
     finally:

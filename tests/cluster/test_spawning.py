@@ -182,7 +182,7 @@ def test_a_start_that_kubernetes_cannot_place_says_why_when_its_time_is_over(
 
     said = "Waiting for cpu: the node with your GPU has not enough cpu left."
     assert said in told + answer.text
-    assert f"Server not started within 6 seconds: {said}" in told + answer.text
+    assert f"Server not started within 6 seconds. Last known: {said}" in told + answer.text
     assert "nodes are available" not in told + answer.text
     assert node not in told
     here.wait_until(here.is_empty)

@@ -299,4 +299,4 @@ def test_where_nothing_is_known_nothing_is_claimed():
     )
     assert say_told(
         Told(R.NO_FREE_GPU), room_around(mine, Inventory((slices(),), KUBERNETES, AT), [mine])
-    ) == ("Waiting for a free 1g.10gb: none is free on gpu-1 now.")
+    ) == ("Waiting for 1g.10gb: not free on gpu-1 now.")

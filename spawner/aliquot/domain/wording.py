@@ -89,6 +89,8 @@ def say_told(told: Told, room: Mapping[str, Number], language: str = "en") -> st
     if isinstance(told.what, PodStep):
         return say(f"step.{told.what.value}", language, **told.numbers)
     key = f"pending.{told.what.value}"
+    if told.what is PendingReason.IMAGE_PULL and told.is_dead_end:
+        return say(f"{key}.given_up", language, tries=told.times)
     if told.what is not PendingReason.NO_FREE_GPU:
         return say(key, language, **told.numbers)
     if "node" not in room:
