@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aliquot.discovery.kubernetes.quantities import whole_number
 from aliquot.discovery.kubernetes.state import Kind
 from aliquot.domain.inventory import Inventory
 from tests.cluster.dra_devices import NVIDIA, device_classes
@@ -235,15 +234,3 @@ def test_objects_that_are_none_are_no_objects(objects):
         state.put(kind, *state.facts(kind, obj))  # type: ignore[arg-type]
 
     assert state.inventory(READ_AT).gpus == ()
-
-
-@pytest.mark.parametrize(
-    "written, number",
-    [
-        ("7", 7), ("80Gi", 80 << 30), ("1k", 1000), ("2e3", 2000), ("500m", 1), ("0.5Ki", 512),
-        (3, 3), ("-1", None), ("", None), ("1e999999999", None), ("9" * 40, None), ("7 ", None),
-        ("٧", None), (True, None), (1.0, None), (None, None), ("1Zi", None), ("0", 0),
-    ],
-)  # fmt: skip
-def test_quantities_are_read_as_kubernetes_writes_them(written, number):
-    assert whole_number(written) == number

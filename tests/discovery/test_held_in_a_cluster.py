@@ -336,6 +336,16 @@ def test_hamis_annotation_tells_card_and_part():
     ])  # fmt: skip
 
 
+@pytest.mark.parametrize("part", ["NVIDIA,x,40", "NVIDIA,16384,-1", "NVIDIA,16384", "NVIDIA"])
+def test_a_card_of_which_hami_gave_nobody_can_read_how_much_counts_as_held(part):
+    written = {"hami.io/vgpu-devices-allocated": f"{FIRST},{part}:;"}
+    inventory = inventory_of(
+        HAMI_NODE, pod("x/edited", asks={"nvidia.com/gpu": 1}, annotations=written)
+    )
+
+    assert told(inventory.held) == [(FIRST, "x/edited", 100, None)]
+
+
 def test_a_pod_that_hami_did_not_place_may_be_anywhere_and_is_named():
     inventory = inventory_of(HAMI_NODE, pod("x/stray", asks={"nvidia.com/gpu": 1}))
 

@@ -18,8 +18,8 @@ REGISTER = "hami.io/node-nvidia-register"
 
 
 def registered(name: str, memory_mib: int, slices: int, size: int, *starts: int) -> dict[str, Any]:
-    """A profile in HAMi's registration; Go leaves a start of 0 out."""
-    places = [{"start": start, "size": size} if start else {"size": size} for start in starts]
+    """A profile in HAMi's registration."""
+    places = [{"start": start, "size": size} for start in starts]
     return {"name": name, "memoryMB": memory_mib, "sliceCount": slices, "placements": places}
 
 

@@ -34,16 +34,10 @@ from aliquot.bindings.hami import CARD, CORES, MEMORY
 from aliquot.bindings.kai import FRACTION, FRACTION_CONTAINER
 from aliquot.bindings.patches import ProcessPatch
 from aliquot.bindings.pod_env import NO_DEVICES, is_governed, is_harmless, may_govern
-from aliquot.bindings.pod_reading import (
-    containers,
-    mapping,
-    notebook_index,
-    pinned_to,
-    rows,
-    text,
-)
+from aliquot.bindings.pod_reading import containers, notebook_index, pinned_to
 from aliquot.bindings.pods import PodPatch
 from aliquot.domain.engines import Engine
+from aliquot.domain.kubernetes_values import mapping, rows, text
 from aliquot.domain.refusals import Reason, Refusal, Remedy, RemedyKind
 
 _MAX_SHOWN = 120

@@ -21,9 +21,9 @@ from typing import Any
 
 from aliquot.bindings import granted_dra, granted_hami, granted_plain
 from aliquot.bindings.granted_pieces import Given, Unreadable
-from aliquot.bindings.pod_reading import mapping, text
 from aliquot.domain.engines import Engine
 from aliquot.domain.inventory import Inventory
+from aliquot.domain.kubernetes_values import mapping, text
 from aliquot.domain.leases import Lease, Piece, Placement
 from aliquot.domain.uncertain import Doubt, GrantDoubt
 

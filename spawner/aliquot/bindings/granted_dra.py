@@ -14,17 +14,13 @@ from typing import Any
 
 from aliquot.bindings.dra import PART, SLICE, WHOLES
 from aliquot.bindings.granted_pieces import Given, Unreadable, gpu_named, part_of
-from aliquot.bindings.pod_reading import mapping, rows, text
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.inventory import BlocksBy, Gpu, Inventory, MigDevice
+from aliquot.domain.kubernetes_values import MIB, mapping, rows, text, whole_number
 from aliquot.domain.leases import Piece
 from aliquot.domain.pieces import slice_piece
 from aliquot.domain.shares import Kind
 
-_MIB = 1 << 20
-_UNITS = {"": 1, "Ki": 1 << 10, "Mi": _MIB, "Gi": 1 << 30, "Ti": 1 << 40}
-_UNITS |= {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_QUANTITY = re.compile(r"(\d{1,18})(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _AT_SLOT = re.compile(r"gpu-\d{1,4}-mig-[a-z0-9.-]+-\d{1,4}-(\d{1,2})")
 _MAX_DEVICES = 64
 
@@ -106,15 +102,15 @@ def _consumed(row: Mapping[str, Any], gpu: Gpu) -> tuple[int, int]:
         return shares, gpu.memory_of_blocks(min(shares, BLOCKS_PER_GPU))
     return (
         _number(consumed.get("cores")) or BLOCKS_PER_GPU,
-        _number(consumed.get("memory")) // _MIB,
+        _number(consumed.get("memory")) // MIB,
     )
 
 
 def _number(quantity: object) -> int:
-    read = _QUANTITY.fullmatch(str(quantity))
+    read = whole_number(quantity)
     if read is None:
         raise Unreadable(f"a capacity is {str(quantity)[:40]!r}")
-    return int(read[1]) * _UNITS[read[2] or ""]
+    return read
 
 
 def _place(row: Mapping[str, Any]) -> str:

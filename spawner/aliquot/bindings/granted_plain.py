@@ -13,8 +13,9 @@ from typing import Any
 
 from aliquot.bindings.granted_pieces import Given, Unreadable
 from aliquot.bindings.kai import FRACTION
-from aliquot.bindings.pod_reading import containers, mapping, text
+from aliquot.bindings.pod_reading import containers
 from aliquot.domain.inventory import Inventory
+from aliquot.domain.kubernetes_values import mapping, text, whole_number
 from aliquot.domain.leases import Piece
 from aliquot.domain.shares import Kind
 
@@ -56,7 +57,7 @@ def _resource(piece: Piece, inventory: Inventory) -> str:
 
 
 def _count(quantity: object) -> int:
-    written = str(quantity)
-    if not (written.isascii() and written.isdigit() and len(written) < 10):
-        raise Unreadable(f"a limit is {written[:40]!r}")
-    return int(written)
+    read = whole_number(quantity)
+    if read is None:
+        raise Unreadable(f"a limit is {str(quantity)[:40]!r}")
+    return read

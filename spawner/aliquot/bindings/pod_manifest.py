@@ -19,8 +19,9 @@ from aliquot.bindings.foreign_gpus import foreign_refusal as foreign_refusal
 from aliquot.bindings.kai import FRACTION, FRACTION_CONTAINER
 from aliquot.bindings.patches import ProcessPatch
 from aliquot.bindings.pod_env import NO_DEVICES, is_governed
-from aliquot.bindings.pod_reading import containers, notebook_index, pinned_to, text
+from aliquot.bindings.pod_reading import containers, notebook_index, pinned_to
 from aliquot.bindings.pods import PodPatch
+from aliquot.domain.kubernetes_values import text
 from aliquot.domain.pod_marks import LEASE, LEDGER, PIECES, SPAWNER, Marks
 
 # The name of the claim inside the pod.

@@ -1,6 +1,6 @@
-"""Pod reading: parts of a manifest that others may have written, of whatever type they are.
+"""Pod reading: the containers of a manifest that others may have written, and its pin.
 
-A field that is missing or of another type reads as empty; nothing here raises.
+What is missing or of another type reads as empty; nothing here raises.
 """
 
 from __future__ import annotations
@@ -8,29 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_NOTHING: Mapping[str, Any] = {}
+from aliquot.domain.kubernetes_values import mapping, rows, text
+
 NOTEBOOK = "notebook"
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
-
-
-def mapping(holder: object, *names: str) -> Mapping[str, Any]:
-    """The object at the end of a path."""
-    for name in names:
-        holder = holder.get(name) if isinstance(holder, Mapping) else None
-    return holder if isinstance(holder, Mapping) else _NOTHING
-
-
-def rows(holder: object, name: str) -> Iterator[Mapping[str, Any]]:
-    """The objects in a list; what else stands in it is passed over."""
-    found = holder.get(name) if isinstance(holder, Mapping) else None
-    if isinstance(found, list | tuple):
-        yield from (row for row in found if isinstance(row, Mapping))
-
-
-def text(holder: object, name: str) -> str:
-    found = holder.get(name) if isinstance(holder, Mapping) else None
-    return found if isinstance(found, str) else ""
 
 
 def containers(pod: object) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -31,12 +31,12 @@ from aliquot.discovery.kubernetes.offer import (
     known_geometry,
     parts_of,
 )
-from aliquot.discovery.kubernetes.quantities import MIB
 from aliquot.discovery.nvml_reading import profile_of
 from aliquot.discovery.products import short_model
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.engines import Engine
 from aliquot.domain.inventory import BlocksBy, Gpu, HeldPiece, MigDevice
+from aliquot.domain.kubernetes_values import MIB
 from aliquot.domain.mig_geometry import Geometry, Profile
 
 # The device classes that the drivers' charts install.

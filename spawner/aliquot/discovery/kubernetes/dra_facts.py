@@ -11,8 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from aliquot.discovery.kubernetes.json_reading import full_name, mapping, number, rows, text
-from aliquot.discovery.kubernetes.quantities import MIB, whole_number
+from aliquot.domain.kubernetes_values import (
+    MIB,
+    full_name,
+    mapping,
+    number,
+    rows,
+    text,
+    whole_number,
+)
 from aliquot.domain.pod_marks import read_marks
 
 NVIDIA_DRIVER = "gpu.nvidia.com"

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aliquot.discovery.kubernetes.json_reading import array, number, rows, text
 from aliquot.discovery.kubernetes.node_facts import GPU, HAMI_CORDON, NodeFacts
 from aliquot.discovery.kubernetes.offer import (
     MOST_GPUS,
@@ -30,8 +29,10 @@ from aliquot.discovery.kubernetes.pod_facts import PodFacts
 from aliquot.discovery.products import short_model
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.engines import Engine
+from aliquot.domain.hami_annotations import HamiDevice
 from aliquot.domain.hami_mig import Cut, taken_for
 from aliquot.domain.inventory import BlocksBy, Gpu, HeldPiece, MigDevice
+from aliquot.domain.kubernetes_values import array, number, rows, text
 from aliquot.domain.mig_geometry import Geometry, Profile
 
 
@@ -217,6 +218,7 @@ def held_by_hami(
                 place = next((p for p in places if p.gpu_uuid == gpu.uuid), None)
                 if place is not None:
                     places.remove(place)
+                if place is not None and place.start is not None:
                     uuid = instance_uuid(gpu.uuid, place.profile, place.start)
                     if uuid in instances:
                         held.append(HeldPiece(gpu.uuid, pod.name, 0, uuid, lease_id))
@@ -224,10 +226,16 @@ def held_by_hami(
                 # Where it lies is not known, so nothing beside it can be promised.
                 held.append(HeldPiece(gpu.uuid, pod.name, BLOCKS_PER_GPU, None, lease_id))
                 continue
-            blocks = max(device.cores, parts_of(device.memory_mib, gpu.memory_mib))
-            held.append(HeldPiece(gpu.uuid, pod.name, min(blocks, BLOCKS_PER_GPU), None, lease_id))
+            held.append(HeldPiece(gpu.uuid, pod.name, _blocks(device, gpu), None, lease_id))
     held += _unplaced(node, offer, unplaced, notes)
     return held, notes
+
+
+def _blocks(device: HamiDevice, gpu: Gpu) -> int:
+    """The larger of both parts; all of the card where it cannot be read how much it is."""
+    if device.cores is None or device.memory_mib is None:
+        return BLOCKS_PER_GPU
+    return min(max(device.cores, parts_of(device.memory_mib, gpu.memory_mib)), BLOCKS_PER_GPU)
 
 
 def _unplaced(

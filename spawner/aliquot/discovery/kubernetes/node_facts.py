@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aliquot.discovery.kubernetes.json_reading import mapping, rows, text
-from aliquot.discovery.kubernetes.quantities import whole_number
+from aliquot.domain.kubernetes_values import mapping, rows, text, whole_number
 
 GPU = "nvidia.com/gpu"
 SHARED_GPU = "nvidia.com/gpu.shared"

@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aliquot.discovery.kubernetes.json_reading import decimal
 from aliquot.discovery.kubernetes.mig_spread import fewest_gpus, spread
 from aliquot.discovery.kubernetes.node_facts import GPU, MIG, SHARED_GPU, NodeFacts
 from aliquot.discovery.kubernetes.offer import MOST_GPUS, Offer, known_geometry, nothing
@@ -24,6 +23,7 @@ from aliquot.discovery.products import product_of_label, short_model
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.engines import Engine
 from aliquot.domain.inventory import BlocksBy, Gpu, MigDevice
+from aliquot.domain.kubernetes_values import decimal
 from aliquot.domain.mig_geometry import Geometry, Profile
 
 _SINGLE = re.compile(r"(?P<product>.+)-MIG-(?P<profile>\d+g\.\d+gb.*)")
@@ -90,7 +90,7 @@ def _sharing(node: NodeFacts) -> _Sharing:
             f"it offers {GPU} and {SHARED_GPU} at once, as if two plugins ran. Keep one."
         )
     resource = SHARED_GPU if node.capacity.get(SHARED_GPU) else GPU
-    replicas = decimal(node.labels.get("nvidia.com/gpu.replicas"))
+    replicas = decimal(node.labels.get("nvidia.com/gpu.replicas")) or 0
     strategy = node.labels.get("nvidia.com/gpu.sharing-strategy", "")
     if resource == GPU and (replicas <= 1 or strategy not in ("time-slicing", "mps")):
         return _Sharing(GPU)
@@ -112,14 +112,14 @@ def _mixed(node: NodeFacts, product: str, sharing: _Sharing, kai: bool) -> Offer
     """Whole GPUs, and GPUs in MIG mode where there are instances by profile."""
     counted = node.capacity.get(sharing.resource, 0)
     wholes, rest = divmod(counted, sharing.replicas)
-    by_label = decimal(node.labels.get("nvidia.com/gpu.count"))
+    by_label = decimal(node.labels.get("nvidia.com/gpu.count")) or 0
     if rest or wholes > MOST_GPUS or (by_label and wholes > by_label):
         raise _LeftOut(
             f"it offers {counted} {sharing.resource}, which does not go with {by_label or 'any'} "
             f"GPUs of {sharing.replicas} replicas by its labels. Another plugin may count here; "
             "keep one."
         )
-    memory_mib = decimal(node.labels.get("nvidia.com/gpu.memory"))
+    memory_mib = decimal(node.labels.get("nvidia.com/gpu.memory")) or 0
     if not memory_mib:
         raise _LeftOut(
             "it has no label nvidia.com/gpu.memory. Install NVIDIA's GPU feature discovery."
@@ -196,7 +196,7 @@ def _instances(
         if not resource.startswith(MIG):
             continue
         name = resource.removeprefix(MIG)
-        replicas = decimal(node.labels.get(f"{resource}.replicas"))
+        replicas = decimal(node.labels.get(f"{resource}.replicas")) or 0
         if name.endswith(".shared") or replicas > 1:
             notes.append(
                 f"{resource} of node {node.name} is left out: the instances are time-sliced, so "

@@ -2,9 +2,8 @@
 
 Pure. A pod that has nothing to do with GPUs is None and is not kept at all.
 
-Sources: k8s.io/component-helpers, resource.PodRequests (init containers, sidecars); HAMi
-4707fb0, pkg/device/devices.go and pkg/device/nvidia/mig_allocations.go; KAI d5bc503,
-pkg/common/constants.
+Sources: k8s.io/component-helpers, resource.PodRequests (init containers, sidecars); KAI
+d5bc503, pkg/common/constants.
 """
 
 from __future__ import annotations
@@ -14,24 +13,27 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from aliquot.discovery.kubernetes.json_reading import (
-    array,
+from aliquot.discovery.kubernetes.node_facts import is_gpu_resource
+from aliquot.domain.currency import BLOCKS_PER_GPU
+from aliquot.domain.hami_annotations import (
+    ALLOCATED,
+    INSTANCES,
+    TO_ALLOCATE,
+    HamiDevice,
+    HamiInstance,
+    devices_of,
+    instances_of,
+)
+from aliquot.domain.kubernetes_values import (
     decimal,
     full_name,
     mapping,
-    number,
     rows,
     text,
+    whole_number,
 )
-from aliquot.discovery.kubernetes.node_facts import is_gpu_resource
-from aliquot.discovery.kubernetes.quantities import whole_number
-from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.leases import Piece
 from aliquot.domain.pod_marks import LEDGER, read_marks
-
-HAMI_ALLOCATED = "hami.io/vgpu-devices-allocated"
-HAMI_TO_ALLOCATE = "hami.io/vgpu-devices-to-allocate"
-HAMI_MIG_ALLOCATIONS = "hami.io/vgpu-mig-allocations"
 
 KAI_FRACTION = "gpu-fraction"
 KAI_MEMORY = "gpu-memory"
@@ -40,22 +42,6 @@ KAI_GROUP = "runai-gpu-group"
 KAI_RESERVATIONS = ("kai-resource-reservation", "runai-reservation")
 
 _MOST_DEVICES = 64
-
-
-class HamiDevice(NamedTuple):
-    """What HAMi's scheduler gave of one card; ``cores`` 0 is a pod without a compute limit."""
-
-    gpu_uuid: str
-    memory_mib: int
-    cores: int
-
-
-class HamiInstance(NamedTuple):
-    """A MIG instance that HAMi makes for the pod."""
-
-    gpu_uuid: str
-    profile: str
-    start: int
 
 
 class KaiPart(NamedTuple):
@@ -166,36 +152,18 @@ def _add(counts: dict[str, int], container: Mapping[str, Any]) -> None:
 
 
 def _hami(annotations: Mapping[str, Any]) -> tuple[HamiDevice, ...] | None:
-    """``UUID,NVIDIA,MiB,cores`` with ``:`` after each device and ``;`` after each container."""
-    written = text(annotations, HAMI_ALLOCATED) or text(annotations, HAMI_TO_ALLOCATE)
-    if not written:
-        return None
-    devices = []
-    for entry in written.replace(";", ":").split(":"):
-        fields = entry.split(",")
-        if len(fields) == 4:
-            # Releases before 2.10 wrote "GPU-…[0-1]" for MIG.
-            uuid = fields[0].partition("[")[0]
-            devices.append(HamiDevice(uuid, decimal(fields[2]), decimal(fields[3])))
-    return tuple(devices[:_MOST_DEVICES])
+    written = text(annotations, ALLOCATED) or text(annotations, TO_ALLOCATE)
+    return devices_of(written)[:_MOST_DEVICES] if written else None
 
 
 def _hami_instances(annotations: Mapping[str, Any]) -> tuple[HamiInstance, ...]:
-    written = text(annotations, HAMI_MIG_ALLOCATIONS)
-    if not written:
-        return ()
-    return tuple(
-        HamiInstance(
-            text(row, "gpuUUID"), text(row, "profile"), number(mapping(row, "placement"), "start")
-        )
-        for row in (array(written) or [])[:_MOST_DEVICES]
-        if isinstance(row, dict)
-    )
+    written = text(annotations, INSTANCES)
+    return (instances_of(written) or ())[:_MOST_DEVICES] if written else ()
 
 
 def _kai(labels: Mapping[str, Any], annotations: Mapping[str, Any]) -> KaiPart | None:
     blocks = _fraction(text(annotations, KAI_FRACTION))
-    memory_mib = decimal(annotations.get(KAI_MEMORY))
+    memory_mib = decimal(annotations.get(KAI_MEMORY)) or 0
     if not blocks and not memory_mib:
         return None
     groups = {text(labels, KAI_GROUP)} | {

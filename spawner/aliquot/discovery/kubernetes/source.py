@@ -24,7 +24,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aliquot.discovery.kubernetes.failures import ApiFailure, Forbidden, NotServed
-from aliquot.discovery.kubernetes.json_reading import rows
 from aliquot.discovery.kubernetes.state import TOLERATED, ClusterState, Facts, Kind
 from aliquot.discovery.kubernetes.watch import (
     LOOK_AGAIN_SECONDS,
@@ -36,6 +35,7 @@ from aliquot.discovery.kubernetes.watch import (
 from aliquot.discovery.source import GpuStateUnreadable
 from aliquot.domain.engines import Engine
 from aliquot.domain.inventory import Inventory
+from aliquot.domain.kubernetes_values import rows
 
 log = logging.getLogger(__name__)
 

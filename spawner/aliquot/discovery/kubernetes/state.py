@@ -23,7 +23,6 @@ from aliquot.discovery.kubernetes.dra_facts import (
 )
 from aliquot.discovery.kubernetes.hami import held_by_hami
 from aliquot.discovery.kubernetes.holding import held_by_requests
-from aliquot.discovery.kubernetes.json_reading import full_name
 from aliquot.discovery.kubernetes.node_engines import ClusterFacts, offer_of
 from aliquot.discovery.kubernetes.node_facts import GPU, NodeFacts, node_facts
 from aliquot.discovery.kubernetes.offer import HeldBy, Offer
@@ -31,6 +30,7 @@ from aliquot.discovery.kubernetes.pod_facts import PodFacts, pod_facts
 from aliquot.domain.currency import BLOCKS_PER_GPU
 from aliquot.domain.engines import Engine
 from aliquot.domain.inventory import KUBERNETES, Gpu, HeldPiece, Inventory
+from aliquot.domain.kubernetes_values import full_name
 
 # NVIDIA's and the cloud providers' way to keep other pods off GPU nodes.
 TOLERATED = frozenset({GPU})

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aliquot.discovery.kubernetes.failures import ApiFailure, Gone, NotServed
-from aliquot.discovery.kubernetes.json_reading import mapping, text
 from aliquot.discovery.kubernetes.state import Facts, Kind
+from aliquot.domain.kubernetes_values import mapping, text
 
 STREAM_SECONDS = 30
 # Beyond its end by so much, a silent stream is dead.
