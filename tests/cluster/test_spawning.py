@@ -171,6 +171,31 @@ def test_a_hub_killed_during_a_start_finds_the_pod_again_and_its_lease(
     here.wait_until(here.is_empty)
 
 
+def test_an_event_without_a_time_fails_no_start(
+    spawning_hub: StartSpawningHub, object_nodes: ObjectNodes
+):
+    object_nodes.add("plugin-mig-a100-80")
+    here = spawning_hub()
+    here.hub.start_server("ada", options={"share": "1g.10gb"})
+    here.hub.stop_server("ada")
+    events = f"/api/v1/namespaces/{here.namespace}/events"
+    about = {"kind": "Pod", "name": "jupyter-ada", "namespace": here.namespace}
+    object_nodes.api.post(
+        events,
+        {
+            "metadata": {"name": "timeless"},
+            "involvedObject": about,
+            "reason": "Odd",
+            "message": "no time",
+            "type": "Normal",
+        },
+    )
+
+    here.hub.start_server("ada", options={"share": "1g.10gb"})
+
+    assert len(here.store.open_leases()) == 1
+
+
 def test_a_start_that_kubernetes_cannot_place_says_why_when_its_time_is_over(
     spawning_hub: StartSpawningHub, object_nodes: ObjectNodes
 ):

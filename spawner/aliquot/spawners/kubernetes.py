@@ -263,6 +263,20 @@ class KubeShareSpawner(PodOptions, LastingWatches):
 
     # -- while it starts and runs --------------------------------------------------------------
 
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """KubeSpawner's own. Its 7.1 cannot sort an event without a time, which the API allows:
+        a single one fails every start in the namespace."""
+        reflector = self.event_reflector
+        known = [] if reflector is None else list(reflector.resources.values())
+        mine = [
+            event
+            for event in sorted(known, key=_time_of_event)
+            if (event.get("involvedObject") or {}).get("name") == self.pod_name
+        ]
+        uids = [event["metadata"]["uid"] for event in mine]
+        return mine[uids.index(self._last_event) + 1 :] if self._last_event in uids else mine
+
     def _look(self) -> Seen:
         pod, reflector = self._own_pod(), self.event_reflector
         if pod is None or reflector is None:
