@@ -15,7 +15,7 @@ from rich.table import Table
 from bench.rows import Row
 
 # Each module has `run() -> Sequence[Row]`.
-BENCHMARKS = ("spawn", "reservations", "sampler", "picker_page", "inventory")
+BENCHMARKS = ("spawn", "reservations", "sampler", "picker_page", "inventory", "kubernetes")
 
 
 def main(names: list[str]) -> int:
