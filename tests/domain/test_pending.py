@@ -167,6 +167,19 @@ def test_the_pod_itself_says_why_it_waits(status, expected):
     assert told.what is expected
 
 
+def test_the_cards_beside_a_full_one_are_not_told_as_unfit():
+    """What HAMi and kube-scheduler wrote of one pod that names its card on a node of two."""
+    said = "0/1 nodes are available: 1 1/2 CardInsufficientMemory, 1/2 CardUuidMismatch."
+    story = [
+        event("FilteringFailed", "1 nodes CardInsufficientMemory(gpu-1)"),
+        event("FilteringFailed", "1 nodes CardUuidMismatch(gpu-1)"),
+        event("FilteringFailed", "no available node, 1 nodes do not meet"),
+        event("FailedScheduling", said),
+    ]
+
+    assert [told.what for told in tell(None, story)] == [R.NO_FREE_GPU]
+
+
 def test_a_running_pod_says_nothing():
     assert read_pod({"status": {"phase": "Running", "conditions": []}}) is None
 

@@ -8,8 +8,8 @@ shortened to one line without JSON and ids.
 A *dead end* is a reason that waiting does not cure: the start ends then, and not minutes later.
 
 Sources: kube-scheduler and kubelet 1.36 (event reasons and messages), HAMi 2.10.0
-(pkg/device/common/common.go), KAI v0.17.0 (plugins/proportion/capacity_policy), Kueue 0.19
-(scheduling gates).
+(pkg/device/common/common.go, pkg/util/nodelock), KAI v0.17.0
+(plugins/proportion/capacity_policy), Kueue 0.19 (scheduling gates).
 """
 
 from __future__ import annotations
@@ -139,11 +139,13 @@ _REASONS = {
     "OverLimit": PendingReason.OVER_ENGINE_QUOTA,
     "NonPreemptibleOverQuota": PendingReason.OVER_ENGINE_QUOTA,
 }
-# Said again elsewhere, or nothing that a user could act on.
-_SILENT = frozenset({"NotTriggerScaleUp", "Unhealthy", "Killing", "WaitingForGates"})
-_SCHEDULING = frozenset(
-    {"FailedScheduling", "Unschedulable", "FilteringFailed", "BindingFailed", "NotSchedulable"}
+# Said again elsewhere, or nothing that a user could act on. HAMi's FilteringFailed takes a
+# node's reasons apart, so that the cards beside the full one seem to be what is wrong;
+# FailedScheduling repeats them together.
+_SILENT = frozenset(
+    {"NotTriggerScaleUp", "Unhealthy", "Killing", "WaitingForGates", "FilteringFailed"}
 )
+_SCHEDULING = frozenset({"FailedScheduling", "Unschedulable", "BindingFailed", "NotSchedulable"})
 
 # What schedulers say, each part of a message by the first pattern that is in it.
 _GPU_RESOURCE = r"(?:nvidia|amd|intel|gpu)[\w.-]*/[\w.-]+"
@@ -152,16 +154,19 @@ _SAID: tuple[tuple[re.Pattern[str], PendingReason], ...] = tuple(
     for pattern, reason in (
         (rf"insufficient {_GPU_RESOURCE}", PendingReason.NO_FREE_GPU),
         (
-            r"CardInsufficient(?:Memory|Core)|CardTimeSlicingExhausted|NodeInsufficientDevice"
-            r"|ExclusiveDeviceAllocateConflict|NodeUnfitPod",
+            r"CardInsufficient(?:Memory|Core)|Card(?:TimeSlicing|ComputeUnits)Exhausted"
+            r"|NodeInsufficientDevice|ExclusiveDeviceAllocateConflict|NodeUnfitPod"
+            # Of a profile that HAMi allows, no place is left on the card.
+            r"|CardMigTopologyInfeasible",
             PendingReason.NO_FREE_GPU,
         ),
         (r"enough resources?: (?:GPU|mig)", PendingReason.NO_FREE_GPU),
         (r"cannot allocate all claims", PendingReason.NO_FREE_GPU),
         (r"CardNotHealth|CardCordoned", PendingReason.GPU_UNHEALTHY),
         (
-            r"CardTypeMismatch|CardUuidMismatch|CardMigTopologyInfeasible|ModeNotFit"
-            r"|node unregist|AllocatedCardsInsufficientRequest|NumaNotFit",
+            r"CardTypeMismatch|CardUuidMismatch|ModeNotFit"
+            r"|node unregist|AllocatedCardsInsufficientRequest|NumaNotFit"
+            r"|CardNotFoundCustomFilterRule",
             PendingReason.GPU_NOT_FITTING,
         ),
         (
@@ -176,6 +181,8 @@ _SAID: tuple[tuple[re.Pattern[str], PendingReason], ...] = tuple(
             PendingReason.OVER_ENGINE_QUOTA,
         ),
         (r"scheduling is blocked due to non-empty scheduling gates", PendingReason.IN_QUEUE),
+        # HAMi lets one pod at a time begin on a node.
+        (r"node lock contention", PendingReason.IN_QUEUE),
         (r"queue .*(?:does not exist|not found)", PendingReason.IN_QUEUE),
         (
             r"insufficient (?:cpu|memory|ephemeral-storage|hugepages)"
