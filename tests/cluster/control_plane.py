@@ -82,8 +82,8 @@ def free_port() -> int:
 _libc = ctypes.CDLL(None)
 
 
-def _die_with_parent() -> None:
-    # A test run that is killed must not leave a cluster behind.
+def die_with_parent() -> None:
+    """For ``preexec_fn``: a test run that is killed must not leave its programs behind."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -201,7 +201,7 @@ class ControlPlane:
         with self.log_file(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
                 self._commands[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.folder, start_new_session=True, preexec_fn=_die_with_parent,
+                cwd=self.folder, start_new_session=True, preexec_fn=die_with_parent,
             )
         give_up_at = time.monotonic() + READY_SECONDS
         while not self._is_ready(name):
