@@ -15,6 +15,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any
 
 from jupyterhub.utils import maybe_future
@@ -97,8 +98,9 @@ class ShareSpawner(Configurable):
 
     # -- what the deployment is ------------------------------------------------------------
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
+        """Read once: a Hub's configuration does not change while it runs."""
         return settings_of(self.config)
 
     @property
